@@ -1,0 +1,50 @@
+"""How commands speak: results on standard output (a table, or JSON with ``--json``), the rest on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from streams.settings import Settings
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def settings(**overrides: Any) -> Settings:
+    """The checked settings (imported late: pydantic costs a command 100 ms)."""
+    from streams.settings import load_settings
+
+    return load_settings(**overrides)
+
+
+def console(stderr: bool = False) -> Console:
+    """A Rich console on standard output or error."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on standard output, on one line; times as ISO 8601, exact integers."""
+    import msgspec
+
+    typer.echo(msgspec.json.encode(value).decode())
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A Rich table; numbers are aligned right."""
+    from rich.table import Table
+
+    listed = [list(row) for row in rows]
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for index, column in enumerate(columns):
+        numeric = bool(listed) and all(isinstance(row[index], int | float) for row in listed)
+        table.add_column(column, justify="right" if numeric else "left")
+    for row in listed:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console().print(table)

@@ -1,0 +1,1 @@
+"""What is deployed: the development broker, images, dashboards."""

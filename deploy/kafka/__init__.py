@@ -1,0 +1,1 @@
+"""Apache Kafka for development, the demo and the tests."""

@@ -1,0 +1,1 @@
+"""The pure core: facts in, outputs out, to the micro. No clock, no I/O, no randomness."""

@@ -1,0 +1,1 @@
+"""Where usage is stored for people and dashboards: ClickHouse."""

@@ -1,0 +1,1 @@
+"""Kafka side: topics, transport, the ledger of one partition, the meter."""

@@ -1,0 +1,157 @@
+"""Settings: ``CALLMETER_*`` variables, or a TOML file named by ``CALLMETER_CONFIG``.
+
+Variables win over the file. Everything is checked at the start; each error names its key. Settings that change
+money are not here: they are facts in the log (``rules.set``), so that a replay finds them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from streams.errors import SettingsError
+
+PREFIX = "CALLMETER_"
+CONFIG_VARIABLE = "CALLMETER_CONFIG"
+
+
+class Settings(BaseSettings):
+    """All settings of all roles. Durations in seconds, sizes in records unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    data_folder: Path = Field(Path("~/.callmeter"), description="Where the local broker, engine and indexes keep data")
+    kafka_bootstrap: str | None = Field(None, description="host:port[,host:port]; default: the local broker's")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_cafile: Path | None = None
+
+    topic_prefix: str = Field("", description="Put before every topic's name")
+    partitions: int = Field(12, ge=1, le=10_000, description="Partitions of every topic, fixed when it is created")
+    replication: int = Field(1, ge=1, le=32_767)
+    min_insync_replicas: int = Field(1, ge=1, le=32_767)
+    group_id: str = Field("callmeter", min_length=1, description="Prefix of the consumer groups")
+    transactional_id: str = Field("callmeter", min_length=1, description="Prefix of the transactional ids; fences zombies")
+
+    batch_records: int = Field(20_000, ge=1, description="Most records in one transaction of the meter")
+    flight_records: int = Field(40_000, ge=1, description="Most records fetched and not yet committed, per worker")
+    session_timeout_s: float = Field(6.0, gt=0)
+    transaction_timeout_s: float = Field(30.0, gt=0)
+
+    clickhouse_dsn: SecretStr | None = Field(None, description="chdb:///folder or http(s)://user:password@host:port/database")
+    sink_rows: int = Field(100_000, ge=1, le=500_000, description="Most rows in one insert")
+    sink_interval_s: float = Field(1.0, ge=0, description="Longest wait before an insert")
+
+    tick_interval_s: float = Field(1.0, gt=0, description="Pause between two ticks of the clock")
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(6066, ge=0, le=65_535, description="/metrics, /health and /ready of a role; 0: any free port")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then variables, then the TOML file."""
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        if path := os.environ.get(CONFIG_VARIABLE):
+            sources += (TomlConfigSettingsSource(settings_cls, Path(path)),)
+        return sources
+
+    def topic(self, name: str) -> str:
+        """The broker's name of one of our topics."""
+        return self.topic_prefix + name
+
+    @cached_property
+    def folder(self) -> Path:
+        """The data folder, absolute."""
+        return self.data_folder.expanduser().absolute()
+
+    @property
+    def broker_run_file(self) -> Path:
+        """Written by the local broker while it runs (JSON with ``bootstrap`` and ``pid``)."""
+        return self.folder / "kafka" / "run.json"
+
+    @property
+    def clickhouse_run_file(self) -> Path:
+        """Written by ``callmeter up`` while it serves the embedded engine (JSON with ``url`` and ``pid``)."""
+        return self.folder / "clickhouse.json"
+
+    @property
+    def bootstrap(self) -> str:
+        """Where the brokers are: the setting, else the local broker that runs, else Kafka's usual port."""
+        if self.kafka_bootstrap:
+            return self.kafka_bootstrap
+        try:
+            return str(json.loads(self.broker_run_file.read_text())["bootstrap"])
+        except (OSError, ValueError, KeyError):
+            return "127.0.0.1:9092"
+
+    def kafka_client(self) -> dict[str, Any]:
+        """Connection arguments that every aiokafka client takes."""
+        arguments: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap,
+            "security_protocol": self.kafka_security_protocol,
+        }
+        if self.kafka_security_protocol.startswith("SASL"):
+            arguments["sasl_mechanism"] = self.kafka_sasl_mechanism
+            arguments["sasl_plain_username"] = self.kafka_sasl_username
+            if self.kafka_sasl_password:
+                arguments["sasl_plain_password"] = self.kafka_sasl_password.get_secret_value()
+        if self.kafka_security_protocol.endswith("SSL"):
+            from aiokafka.helpers import create_ssl_context
+
+            arguments["ssl_context"] = create_ssl_context(cafile=self.kafka_ssl_cafile)
+        return arguments
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read and check all settings.
+
+    Args:
+        overrides: values that win over variables and file (a command's own flags).
+
+    Raises:
+        SettingsError: an unknown ``CALLMETER_*`` variable (the nearest known one is named), a bad value, or an
+            unreadable file.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
+    for variable in os.environ:
+        if variable.startswith(PREFIX) and variable not in known:
+            near = difflib.get_close_matches(variable, known, 1, 0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"{variable} is not a setting of Callmeter{hint}")
+    config = os.environ.get(CONFIG_VARIABLE)
+    if config and not Path(config).is_file():
+        raise SettingsError(f"{CONFIG_VARIABLE}: there is no file {config}")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        nearest = difflib.get_close_matches(key, Settings.model_fields, 1, 0.5)
+        hint = f"; did you mean {nearest[0]}?" if first["type"] == "extra_forbidden" and nearest else ""
+        secret = "password" in key or "dsn" in key
+        got = "" if secret or first["type"] == "extra_forbidden" else f" (got {first['input']!r})"
+        raise SettingsError(f"{PREFIX}{key.upper()}: {first['msg']}{got}{hint}") from None
+    except ValueError as error:
+        raise SettingsError(f"{config}: {error}") from None
