@@ -1,0 +1,120 @@
+"""What the core knows of one account. Mutable, inside one partition's ledger; everything else is immutable facts.
+
+`Account` is touched by every call and kept small. `History` changes only with rare facts: ids seen, payment requests,
+subscriptions of the past. Both are written to the ledger as arrays: new fields go to the end, with a default.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from rating.terms import Cap
+
+
+class Adjustment(msgspec.Struct, array_like=True):
+    """Late calls of one closed period, to be asked for with the next usage request."""
+
+    period_start: datetime
+    calls: int
+    billed_s: int
+    amount_micros: int
+
+
+class Period(msgspec.Struct, array_like=True, kw_only=True):
+    """One open period ``[start, end)`` with its own terms and counters (seconds and micros).
+
+    ``alerts_fired`` counts the allowance levels fired (ascending, so a number says which); ``cap_levels_fired`` names
+    the percent levels of the cap.
+    """
+
+    start: datetime
+    end: datetime
+    subscription_id: str
+    terms_id: bytes
+    included_s: int
+    allowance_left_s: int
+    calls: int = 0
+    late_calls: int = 0
+    billed_s: int = 0
+    allowance_s: int = 0
+    wallet_s: int = 0
+    credit_micros: int = 0
+    overage_s: int = 0
+    written_off_s: int = 0
+    overage_micros: int = 0
+    fee_micros: int = 0
+    alerts_fired: int = 0
+    cap_levels_fired: list[int] = []
+
+    @property
+    def usage_micros(self) -> int:
+        """What the period's calls add up to: overage and connection fees."""
+        return self.overage_micros + self.fee_micros
+
+
+class ClosedPeriod(msgspec.Struct, array_like=True):
+    """The last closed period, for late calls that still draw on what its allowance had left."""
+
+    start: datetime
+    end: datetime
+    allowance_left_s: int
+
+
+class Subscription(msgspec.Struct, array_like=True, kw_only=True):
+    """One account on one set of terms. ``ends_at`` is set once it is canceled; ``opened`` counts its periods so far."""
+
+    subscription_id: str
+    plan: str
+    anchor: datetime
+    terms_id: bytes
+    opened: int = 0
+    ends_at: datetime | None = None
+    status: str = "active"
+
+
+class Account(msgspec.Struct, array_like=True, kw_only=True):
+    """The hot state of an account.
+
+    Attributes:
+        periods: open periods, oldest first; the last one is the newest.
+        wallet_s: purchased seconds.
+        credit_micros: prepaid money.
+        reasons: why access is off, sorted; calls are allowed when empty.
+        adjustments: late calls of closed periods, not yet asked for.
+        next_due: unix microseconds at which a tick has something to do here; None for never.
+    """
+
+    account_id: str
+    agency_id: str
+    currency: str
+    subscription: Subscription
+    periods: list[Period] = []
+    wallet_s: int = 0
+    credit_micros: int = 0
+    cap: Cap | None = None
+    reasons: list[str] = []
+    last_closed: ClosedPeriod | None = None
+    adjustments: list[Adjustment] = []
+    next_due: int | None = None
+
+    @property
+    def newest(self) -> Period | None:
+        """The newest open period."""
+        return self.periods[-1] if self.periods else None
+
+
+class History(msgspec.Struct, array_like=True, kw_only=True):
+    """The cold state of an account.
+
+    Attributes:
+        fact_ids: ids of the facts that were applied; a second one changes nothing.
+        requests: payment requests by id: whole while they can still change, afterwards only their final status.
+        subscriptions: ended ones, oldest first.
+    """
+
+    fact_ids: set[str] = set()
+    requests: dict[str, dict[str, Any] | str] = {}
+    subscriptions: list[Subscription] = []

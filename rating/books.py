@@ -1,0 +1,152 @@
+"""The books of one partition: accounts, clock, rules, and what the facts at hand give out.
+
+The modules of the rules (`calls`, `cycle`, `access`, `alerts`, `changes`, `payments`) are functions on books and one
+account. They refuse before they change anything, so a refused fact leaves no trace but its dead letter.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from rating.account import Account, History
+from rating.ledger import decode_account, decode_history
+from rating.outputs import BILLING_EVENTS, Output, encode
+from rating.period import unix_micros
+from rating.terms import LARGEST, Tariff, Terms
+
+
+class Refusal(Exception):
+    """A fact that the rules refuse: it becomes a dead letter with this reason and detail."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Rules(msgspec.Struct, array_like=True):
+    """Settings that change money, as of the last ``rules.set`` of the partition."""
+
+    max_future_s: int = 86_400
+    max_call_s: int = 86_400
+    duplicate_retention_days: int = 90
+
+
+class Books:
+    """State of one partition.
+
+    Attributes:
+        partition: number of the partition.
+        offset: position of the fact at hand.
+        clock: latest tick, None before the first.
+        accounts: by id; restored ones stay bytes until touched.
+        histories: the cold part of the accounts.
+        tariffs: terms in use, by the hash of their content.
+        outputs: what the facts gave out and nobody has taken yet.
+        due: heap of (unix microseconds, account id); an entry counts only while it is the account's ``next_due``.
+    """
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.offset = 0
+        self.clock: datetime | None = None
+        self.rules = Rules()
+        self.accounts: dict[str, Account | bytes] = {}
+        self.histories: dict[str, History | bytes] = {}
+        self.tariffs: dict[bytes, Tariff] = {}
+        self.outputs: list[Output] = []
+        self.due: list[tuple[int, str]] = []
+        self.touched: dict[str, Account] = {}
+        self.touched_histories: set[str] = set()
+        self.new_terms: list[bytes] = []
+
+    def account(self, account_id: str) -> Account | None:
+        """The account, decoded on first touch; None if it was never subscribed."""
+        account = self.accounts.get(account_id)
+        if type(account) is bytes:
+            account = self.accounts[account_id] = decode_account(account)
+        return account  # type: ignore[return-value]
+
+    def touch(self, account: Account) -> None:
+        """Have the account written to the ledger with this transaction."""
+        self.touched[account.account_id] = account
+
+    def history(self, account_id: str) -> History:
+        """The account's history, empty if there is none yet."""
+        history = self.histories.get(account_id)
+        if history is None:
+            history = self.histories[account_id] = History()
+        elif type(history) is bytes:
+            history = self.histories[account_id] = decode_history(history)
+        return history  # type: ignore[return-value]
+
+    def changed_history(self, account_id: str) -> History:
+        """The account's history, to be changed: it is written to the ledger with this transaction."""
+        self.touched_histories.add(account_id)
+        return self.history(account_id)
+
+    def tariff_of(self, terms: Terms) -> Tariff:
+        """The tariff of some terms, one object for equal terms."""
+        tariff = Tariff(terms)
+        known = self.tariffs.get(tariff.terms_id)
+        if known is None:
+            known = self.tariffs[tariff.terms_id] = tariff
+            self.new_terms.append(tariff.terms_id)
+        return known
+
+    def schedule(self, account: Account) -> None:
+        """Set when a tick next has something to do for the account: open, end or close."""
+        due: datetime | None = None
+        subscription = account.subscription
+        if subscription.ends_at is None:
+            due = account.periods[-1].end
+        elif subscription.status == "active":
+            due = subscription.ends_at
+        if account.periods:
+            closes = closing_time(self, account)
+            due = closes if due is None or closes < due else due
+        micros = None if due is None else unix_micros(due)
+        if micros != account.next_due:
+            account.next_due = micros
+            if micros is not None:
+                heapq.heappush(self.due, (micros, account.account_id))
+
+    def emit(self, topic: str, account: Account, value: Mapping[str, Any], key: str | None = None) -> None:
+        """Give out a value, with the position of the fact at hand."""
+        content = {**value, "source_partition": self.partition, "source_offset": self.offset}
+        self.outputs.append((topic, (key or account.account_id).encode(), encode(content)))
+
+    def emit_billing(
+        self, kind: str, account: Account, at: datetime, content: Mapping[str, Any], subscription_id: str | None = None
+    ) -> None:
+        """Give out a billing event of an account."""
+        value = {
+            "type": kind,
+            "account_id": account.account_id,
+            "agency_id": account.agency_id,
+            "subscription_id": subscription_id or account.subscription.subscription_id,
+            "at": at,
+            **content,
+        }
+        self.emit(BILLING_EVENTS, account, value)
+
+
+def closing_time(books: Books, account: Account) -> datetime:
+    """When the oldest open period closes: its end and then its late window."""
+    oldest = account.periods[0]
+    return oldest.end + timedelta(seconds=books.tariffs[oldest.terms_id].terms.late_window_s)
+
+
+def within_bounds(what: str, value: int) -> int:
+    """The value, if it is one the wire can carry.
+
+    Raises:
+        Refusal: ``out_of_range`` beyond 2**53.
+    """
+    if value > LARGEST:
+        raise Refusal("out_of_range", f"{what} would exceed 2^53")
+    return value

@@ -1,0 +1,237 @@
+"""Rating a call: find its period, draw it down, say what it costs.
+
+The usual call ends in the newest open period. Around a boundary it may belong to the one before, open until its late
+window is over, or to the next one, which it opens. A call whose period is closed is late: by the terms' policy it is
+drawn in the current period, adjusted against the closed one, or written off. It is never lost.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from rating.access import review_access
+from rating.account import Account, Adjustment, Period, Subscription
+from rating.alerts import fire_allowance_alerts, fire_cap_alerts
+from rating.books import Books, Refusal, within_bounds
+from rating.cycle import due_dates, open_next_period, period_boundary
+from rating.duration import billed_seconds, duration_seconds
+from rating.facts import CallCompleted
+from rating.outputs import RATED_CALLS, RatedCall, encode
+from rating.period import index_at
+from rating.terms import LARGEST, Tariff
+from rating.waterfall import Drawdown, draw
+
+
+class ClosedHome(NamedTuple):
+    """Where a late call belongs: a subscription and the start of one of its closed periods."""
+
+    subscription: Subscription
+    period_start: datetime
+
+
+def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: int) -> None:
+    """Rate a call of a known account.
+
+    Raises:
+        Refusal: ``no_subscription`` outside of any subscription; ``out_of_range``. Nothing has changed then.
+    """
+    ended_at = call.ended_at
+    periods = account.periods
+    late = written_off = False
+    if not periods or not periods[-1].start <= ended_at < periods[-1].end:
+        home = _find_home(books, account, ended_at)
+        if isinstance(home, ClosedHome):
+            newest = account.newest
+            policy = books.tariffs[newest.terms_id].terms.late_calls if newest else "adjust"
+            if newest is None or policy == "adjust":
+                _adjust(books, account, call, duration_s, home)
+                return
+            home, late, written_off = newest, True, policy == "write_off"
+        period = home
+    else:
+        period = periods[-1]
+
+    tariff = books.tariffs[period.terms_id]
+    billed_s, fee = billed_seconds(tariff, duration_s, call.outcome, call.test)
+    if written_off:
+        fee = 0
+        drawn = Drawdown(0, 0, 0, 0, 0, billed_s, 0)
+    else:
+        drawn = draw(tariff, billed_s, period.allowance_left_s, account.wallet_s, account.credit_micros)
+    if (
+        period.billed_s + billed_s > LARGEST
+        or period.overage_micros + period.fee_micros + drawn.overage_micros + fee > LARGEST
+    ):
+        raise Refusal("out_of_range", "the period's billed seconds or usage would exceed 2^53")
+
+    period.calls += 1
+    period.billed_s += billed_s
+    period.fee_micros += fee
+    if late:
+        period.late_calls += 1
+    if drawn.allowance_s:
+        period.allowance_s += drawn.allowance_s
+        period.allowance_left_s -= drawn.allowance_s
+    if drawn.allowance_s != billed_s:
+        period.wallet_s += drawn.wallet_s
+        period.credit_micros += drawn.credit_micros
+        period.overage_s += drawn.overage_s
+        period.written_off_s += drawn.written_off_s
+        period.overage_micros += drawn.overage_micros
+        account.wallet_s -= drawn.wallet_s
+        account.credit_micros -= drawn.credit_micros
+    _give_out(
+        books, account, call, tariff, period.subscription_id, period.start, duration_s, billed_s, fee, drawn,
+        period.allowance_left_s, late,
+    )  # fmt: skip
+    if drawn.allowance_s:
+        fire_allowance_alerts(books, account, period, ended_at)
+    if account.cap is not None:
+        fire_cap_alerts(books, account, ended_at)
+    if account.cap is not None or tariff.blocked or account.reasons or len(periods) > 1:
+        review_access(books, account, ended_at)
+
+
+def _find_home(books: Books, account: Account, ended_at: datetime) -> Period | ClosedHome:
+    """The open period that a call belongs to, opening it if it comes next; or the closed one."""
+    for period in account.periods:
+        if period.start <= ended_at < period.end:
+            return period
+    subscription = account.subscription
+    if subscription.ends_at is None and ended_at >= account.periods[-1].end:
+        while ended_at >= account.periods[-1].end:
+            period = open_next_period(books, account, ended_at)
+        books.schedule(account)
+        books.touch(account)
+        return period
+    for candidate in (subscription, *reversed(books.history(account.account_id).subscriptions)):
+        if candidate.anchor <= ended_at and (candidate.ends_at is None or ended_at < candidate.ends_at):
+            terms = books.tariffs[candidate.terms_id].terms
+            n = index_at(candidate.anchor, terms.interval, terms.interval_count, terms.timezone, ended_at)
+            return ClosedHome(candidate, period_boundary(terms, candidate.anchor, n))
+    raise Refusal("no_subscription", f"no subscription of the account covers {ended_at.isoformat()}")
+
+
+def _adjust(books: Books, account: Account, call: CallCompleted, duration_s: int, home: ClosedHome) -> None:
+    """Rate a late call against its closed period: its allowance if it was the last to close, then the pools."""
+    tariff = books.tariffs[home.subscription.terms_id]
+    billed_s, fee = billed_seconds(tariff, duration_s, call.outcome, call.test)
+    last = account.last_closed
+    closed = last if last is not None and last.start == home.period_start else None
+    drawn = draw(tariff, billed_s, closed.allowance_left_s if closed else 0, account.wallet_s, account.credit_micros)
+    amount = drawn.overage_micros + fee
+    adjustment = next((a for a in account.adjustments if a.period_start == home.period_start), None)
+    within_bounds("the adjustment", (adjustment.amount_micros if adjustment else 0) + amount)
+    within_bounds("the adjusted seconds", (adjustment.billed_s if adjustment else 0) + billed_s)
+    account.wallet_s -= drawn.wallet_s
+    account.credit_micros -= drawn.credit_micros
+    if closed:
+        closed.allowance_left_s -= drawn.allowance_s
+    subscription_id = home.subscription.subscription_id
+    left_s = closed.allowance_left_s if closed else 0
+    _give_out(
+        books, account, call, tariff, subscription_id, home.period_start, duration_s, billed_s, fee, drawn, left_s, True
+    )
+    at_once = account.newest is None
+    if not at_once:
+        if adjustment is None:
+            adjustment = Adjustment(home.period_start, 0, 0, 0)
+            account.adjustments.append(adjustment)
+        adjustment.calls += 1
+        adjustment.billed_s += billed_s
+        adjustment.amount_micros += amount
+    at = call.ended_at.astimezone(UTC)
+    content = {
+        "call_id": call.call_id,
+        "period_start": home.period_start,
+        "billed_s": billed_s,
+        "amount_micros": amount,
+        "currency": account.currency,
+        "at_once": at_once,
+        **due_dates(tariff.terms, at),
+    }
+    books.emit_billing("usage.adjusted", account, at, content, subscription_id)
+    review_access(books, account, at)
+
+
+def _give_out(
+    books: Books,
+    account: Account,
+    call: CallCompleted,
+    tariff: Tariff,
+    subscription_id: str,
+    period_start: datetime,
+    duration_s: int,
+    billed_s: int,
+    fee: int,
+    drawn: Drawdown,
+    allowance_left_s: int,
+    late: bool,
+) -> None:
+    amount = drawn.overage_micros + fee
+    cost = call.cost_micros
+    known = cost is not None and (call.cost_currency is None or call.cost_currency == account.currency)
+    rated = RatedCall(
+        call.call_id,
+        account.account_id,
+        account.agency_id,
+        call.campaign_id,
+        call.agent_id,
+        call.direction,
+        call.from_number,
+        call.to_number,
+        call.started_at,
+        call.answered_at,
+        call.ended_at,
+        call.outcome,
+        call.test,
+        call.tier,
+        call.cost_currency,
+        subscription_id,
+        period_start,
+        duration_s,
+        billed_s,
+        drawn.allowance_s,
+        drawn.wallet_s,
+        drawn.credit_s,
+        drawn.credit_micros,
+        drawn.overage_s,
+        drawn.written_off_s,
+        fee,
+        amount,
+        cost,
+        amount - cost if known else None,  # type: ignore[operator]
+        account.currency,
+        allowance_left_s,
+        account.wallet_s,
+        account.credit_micros,
+        late,
+        books.partition,
+        books.offset,
+    )
+    books.outputs.append((RATED_CALLS, account.account_id.encode(), encode(rated)))
+
+
+def check_call(books: Books, call: CallCompleted) -> int:
+    """Check what a call says of itself, whatever its account.
+
+    Returns:
+        Its duration in whole seconds.
+
+    Raises:
+        Refusal: ``impossible_times``.
+    """
+    answered_at, ended_at = call.answered_at, call.ended_at
+    if answered_at is None:
+        if ended_at < call.started_at:
+            raise Refusal("impossible_times", "ended_at is before started_at")
+        return 0
+    if answered_at < call.started_at:
+        raise Refusal("impossible_times", "answered_at is before started_at")
+    if ended_at < answered_at:
+        raise Refusal("impossible_times", "ended_at is before answered_at")
+    duration_s = duration_seconds(answered_at, ended_at)
+    if duration_s > books.rules.max_call_s:
+        raise Refusal("impossible_times", f"lasts {duration_s} s; the longest call is {books.rules.max_call_s} s")
+    return duration_s

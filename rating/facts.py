@@ -1,0 +1,284 @@
+"""Facts: the records of the log, decoded strictly. What cannot be decoded says why, and is never guessed at.
+
+The wire contract is JSON with ``snake_case`` fields, ISO 8601 times with a zone and at most six fractional digits,
+integers within 2**53 and ids of 1 to 128 bytes of UTF-8. Unknown fields are ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from rating.terms import Cap, Count, Currency, Id, Signed, Terms
+
+MAX_FACT_BYTES = 262_144
+FIRST_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+END_OF_TIME = datetime(2100, 1, 1, tzinfo=UTC)
+
+Time = Annotated[datetime, Meta(tz=True)]
+# The id of a payment request is made of other ids, so it is longer than they are.
+RequestId = Annotated[str, Meta(min_length=1, max_length=512)]
+RequestKind = Literal["cycle", "usage", "pack", "one_time"]
+
+
+class Undecodable(ValueError):
+    """Bytes that are no fact. ``reason`` is ``malformed``, ``unknown_type`` or ``too_large``; the text says why."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class CallCompleted(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag="call.completed"):
+    """One completed call, as the platform reports it. ``cost_currency`` None means the terms' currency."""
+
+    call_id: Id
+    account_id: Id
+    agency_id: Id
+    direction: Literal["inbound", "outbound", "web"]
+    started_at: Time
+    ended_at: Time
+    outcome: Literal["answered", "voicemail", "no_answer", "busy", "failed", "canceled"]
+    answered_at: Time | None = None
+    campaign_id: Id | None = None
+    agent_id: Id | None = None
+    from_number: str | None = None
+    to_number: str | None = None
+    test: bool = False
+    tier: str | None = None
+    cost_micros: Count | None = None
+    cost_currency: Currency | None = None
+
+
+class AccountFact(msgspec.Struct, frozen=True, kw_only=True):
+    """What every fact about an account has, but for calls. ``fact_id`` is unique in its account."""
+
+    fact_id: Id
+    account_id: Id
+    agency_id: Id
+    at: Time
+
+
+class SubscriptionStarted(AccountFact, frozen=True, kw_only=True, tag="subscription.started"):
+    """An account is put on terms; ``at`` is the anchor of its periods."""
+
+    subscription_id: Id
+    terms: Terms
+
+
+class SubscriptionCanceled(AccountFact, frozen=True, kw_only=True, tag="subscription.canceled"):
+    """A subscription ends, ``now`` (at ``at``) or with its newest period."""
+
+    subscription_id: Id
+    when: Literal["period_end", "now"]
+
+
+class PackApplied(AccountFact, frozen=True, kw_only=True, tag="pack.applied"):
+    """A pack is sold: minutes for the wallet, credit in micros, at a price."""
+
+    pack: Id
+    minutes: Count = 0
+    credit_micros: Count = 0
+    price_micros: Count
+    currency: Currency
+
+
+class WalletAdjusted(AccountFact, frozen=True, kw_only=True, tag="wallet.adjusted"):
+    """The wallet or the credit is corrected by a difference, of either sign."""
+
+    minutes: Signed = 0
+    credit_micros: Signed = 0
+    reason: str = ""
+
+
+class CapSet(AccountFact, frozen=True, kw_only=True, tag="cap.set"):
+    """The account's cap from now on; None clears it."""
+
+    cap: Cap | None
+
+
+class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a payment request: ``amount_micros = quantity * unit_price_micros``, but for ``call_rounding``."""
+
+    line_id: str
+    kind: str
+    description: str
+    quantity: Signed
+    unit: str
+    unit_price_micros: Signed
+    amount_micros: Signed
+    period_start: Time | None = None
+    period_end: Time | None = None
+
+
+class PaymentRequestCreated(AccountFact, frozen=True, kw_only=True, tag="payment_request.created"):
+    """The billing job has asked for money. Lines sum to the subtotal; subtotal + rounding + tax = total."""
+
+    fact_id: RequestId
+    payment_request_id: RequestId
+    kind: RequestKind
+    currency: Currency
+    lines: tuple[RequestLine, ...]
+    subtotal_micros: Signed
+    rounding_micros: Signed
+    tax_micros: Signed = 0
+    total_micros: Signed
+    due_at: Time
+    grace_ends_at: Time
+    subscription_id: Id | None = None
+    period_start: Time | None = None
+    period_end: Time | None = None
+    gateway: str = "manual"
+    external_id: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError (a decoding error for msgspec) where the sums do not hold."""
+        if sum(line.amount_micros for line in self.lines) != self.subtotal_micros:
+            raise ValueError("subtotal_micros is not the sum of the lines")
+        if self.subtotal_micros + self.rounding_micros + self.tax_micros != self.total_micros:
+            raise ValueError("total_micros is not subtotal + rounding + tax")
+
+
+class PaymentRequestSettled(AccountFact, frozen=True, kw_only=True, tag="payment_request.settled"):
+    """A request was paid, failed or was canceled."""
+
+    payment_request_id: RequestId
+    status: Literal["paid", "failed", "canceled"]
+    reference: str | None = None
+    note: str | None = None
+
+
+class RulesSet(msgspec.Struct, frozen=True, kw_only=True, tag="rules.set"):
+    """Settings that change money, for a partition from here on. None leaves a rule as it is."""
+
+    at: Time
+    max_future_s: Count | None = None
+    max_call_s: Count | None = None
+    duplicate_retention_days: Annotated[int, Meta(ge=0, le=36_500)] | None = None
+
+
+class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick"):
+    """The time. ``jump`` allows a step of more than 35 days."""
+
+    at: Time
+    jump: bool = False
+
+
+AnyAccountFact = (
+    SubscriptionStarted
+    | SubscriptionCanceled
+    | PackApplied
+    | WalletAdjusted
+    | CapSet
+    | PaymentRequestCreated
+    | PaymentRequestSettled
+)
+Fact = CallCompleted | AnyAccountFact | RulesSet | Tick
+TYPES = frozenset(
+    fact.__struct_config__.tag
+    for fact in (
+        CallCompleted,
+        SubscriptionStarted,
+        SubscriptionCanceled,
+        PackApplied,
+        WalletAdjusted,
+        CapSet,
+        PaymentRequestCreated,
+        PaymentRequestSettled,
+        RulesSet,
+        Tick,
+    )
+)
+
+_decode = msgspec.json.Decoder(Fact).decode
+_decode_any = msgspec.json.Decoder().decode
+_fraction_too_long = re.compile(rb"\.[0-9]{7}").search
+_time_with_long_fraction = re.compile(r"\d{4}-\d\d-\d\d.\d\d:\d\d:\d\d\.\d{7}").match
+_TIME_FIELDS = frozenset(
+    ("at", "started_at", "answered_at", "ended_at", "period_start", "period_end", "due_at", "grace_ends_at")
+)
+
+
+def decode(value: bytes | None) -> Fact:
+    """Decode one record of the log.
+
+    Raises:
+        Undecodable: with the reason for its dead letter.
+    """
+    if not value:
+        raise Undecodable("malformed", "empty record")
+    if len(value) > MAX_FACT_BYTES:
+        raise Undecodable("too_large", f"{len(value)} bytes; a fact has at most {MAX_FACT_BYTES}")
+    try:
+        fact: Fact = _decode(value)
+    except (ValueError, RecursionError) as error:
+        raise _explain(value, error) from None
+    if _fraction_too_long(value):
+        _check_fractions(_decode_any(value))
+    if not value.isascii() or b"\\u" in value:
+        _check_ids(fact)
+    if type(fact) is CallCompleted:
+        _check_span("started_at", fact.started_at)
+        _check_span("ended_at", fact.ended_at)
+        if fact.answered_at is not None:
+            _check_span("answered_at", fact.answered_at)
+    else:
+        for name in _TIME_FIELDS.intersection(fact.__struct_fields__):
+            at = getattr(fact, name)
+            if at is not None:
+                _check_span(name, at)
+    return fact
+
+
+def account_of(value: bytes | None) -> str | None:
+    """The account that a record seems to speak of, where it is readable at all."""
+    try:
+        content = _decode_any(value or b"")
+    except (ValueError, RecursionError):
+        return None
+    account_id = content.get("account_id") if isinstance(content, dict) else None
+    return account_id if isinstance(account_id, str) and account_id else None
+
+
+def _check_span(name: str, at: datetime) -> None:
+    if not FIRST_TIME <= at < END_OF_TIME:
+        raise Undecodable("malformed", f"{name}: {at.isoformat()} is not between 2000 and 2100")
+
+
+def _check_ids(fact: Fact) -> None:
+    """Ids are bounded in bytes; the decoder counts characters."""
+    for name in fact.__struct_fields__:
+        if name.endswith("_id") or name == "pack":
+            limit = 512 if name == "payment_request_id" or type(fact) is PaymentRequestCreated else 128
+            text = getattr(fact, name)
+            if text and len(text.encode("utf-8", "surrogatepass")) > limit:
+                raise Undecodable("malformed", f"{name}: longer than {limit} bytes")
+
+
+def _check_fractions(content: Any, name: str = "") -> None:
+    """The decoder rounds a seventh fractional digit; we refuse it, for rounding would move a boundary."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            _check_fractions(value, key)
+    elif isinstance(content, list):
+        for value in content:
+            _check_fractions(value, name)
+    elif isinstance(content, str) and name in _TIME_FIELDS and _time_with_long_fraction(content):
+        raise Undecodable("malformed", f"{name}: {content[:40]} has more than 6 fractional digits")
+
+
+def _explain(value: bytes, error: Exception) -> Undecodable:
+    try:
+        content = _decode_any(value)
+    except (ValueError, RecursionError) as unreadable:
+        return Undecodable("malformed", f"not JSON: {unreadable}")
+    if not isinstance(content, dict):
+        return Undecodable("malformed", "not a JSON object")
+    kind = content.get("type")
+    if isinstance(kind, str) and kind not in TYPES:
+        return Undecodable("unknown_type", f"type: {kind[:80]!r} is not a fact")
+    return Undecodable("malformed", str(error))

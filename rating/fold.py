@@ -1,0 +1,350 @@
+"""The fold of one partition: each record of the log changes the books and gives out what follows from it.
+
+Deterministic: the same records give the same outputs, byte for byte, in one batch or thousands, before and after a
+restore. Nothing here raises for bad input; an exception is a defect, and the worker must exit on it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from rating import ledger
+from rating.access import review_access
+from rating.books import Books, Refusal, Rules
+from rating.calls import check_call, rate_call
+from rating.changes import adjust_wallet, apply_pack, cancel_subscription, set_cap, start_subscription
+from rating.cycle import advance
+from rating.facts import (
+    END_OF_TIME,
+    AnyAccountFact,
+    CallCompleted,
+    CapSet,
+    PackApplied,
+    PaymentRequestCreated,
+    PaymentRequestSettled,
+    RulesSet,
+    SubscriptionCanceled,
+    SubscriptionStarted,
+    Tick,
+    Undecodable,
+    WalletAdjusted,
+    account_of,
+    decode,
+)
+from rating.outputs import DEAD_LETTERS, DUPLICATES, DeadLetter, Output
+from rating.partitioner import partition_of
+from rating.payments import create_request, settle_request
+from rating.period import EPOCH, unix_micros
+from rating.seen import SeenCalls, call_hash
+from rating.terms import Tariff, decode_terms, encode_terms
+
+ACCOUNT_EVENTS = "account-events"
+LONGEST_STEP = timedelta(days=35)
+DAY = 86_400
+SECONDS_IN_ALL_TIME = 100 * 366 * DAY
+
+
+class PositionRecord(msgspec.Struct, array_like=True):
+    """Where the ledger stands: offset of the next record, latest tick, rules."""
+
+    offset: int
+    clock_micros: int | None
+    rules: Rules
+
+
+_encode_position = msgspec.msgpack.Encoder().encode
+_decode_position = msgspec.msgpack.Decoder(PositionRecord).decode
+
+
+class Fold:
+    """The fold of one partition.
+
+    Attributes:
+        position: offset of the next record to fold.
+        forwards: (right partition, key, value) of records that belong elsewhere, to be written there in the same
+            transaction.
+    """
+
+    def __init__(self, partition: int, partitions: int | None, seen: SeenCalls, slice_accounts: int = 2_000) -> None:
+        """Start with empty books.
+
+        Args:
+            partition: number of this partition.
+            partitions: how many there are, to find records that belong elsewhere; None for no such check.
+            seen: the calls rated before.
+            slice_accounts: most accounts that a tick changes before it asks for a commit.
+        """
+        self.partition = partition
+        self.partitions = partitions
+        self.seen = seen
+        self.slice_accounts = slice_accounts
+        self.position = 0
+        self.forwards: list[tuple[int, bytes | None, bytes]] = []
+        self.books = Books(partition)
+        self._clock_s = -1
+        self._latest_end = END_OF_TIME
+
+    @property
+    def outputs(self) -> list[Output]:
+        """What the facts gave out so far; whoever takes it clears it."""
+        return self.books.outputs
+
+    @property
+    def clock(self) -> datetime | None:
+        """Latest tick of the partition, None before the first."""
+        return self.books.clock
+
+    @property
+    def accounts_count(self) -> int:
+        """How many accounts the partition has."""
+        return len(self.books.accounts)
+
+    # -- folding
+
+    def fold(self, value: bytes | None, offset: int, key: bytes | None = None, forwarded: bool = False) -> bool:
+        """Fold one record.
+
+        Args:
+            value: the record's bytes, None for a tombstone.
+            offset: its offset.
+            key: its key, used for a dead letter whose account is unreadable.
+            forwarded: another partition passed it on to this one.
+
+        Returns:
+            True when the record is done. False when a large tick has more to do: commit, then call again with the same
+            arguments.
+        """
+        books = self.books
+        books.offset = offset
+        try:
+            fact = decode(value)
+            if isinstance(fact, CallCompleted):
+                self._call(fact, value, key, forwarded)
+            elif isinstance(fact, Tick):
+                if not self._tick(fact):
+                    return False
+            elif isinstance(fact, RulesSet):
+                self._set_rules(fact)
+            else:
+                self._account_fact(fact, value, key, forwarded)
+        except (Undecodable, Refusal) as refusal:
+            self._dead_letter(refusal.reason, str(refusal), value, key)
+        self.position = offset + 1
+        return True
+
+    def _call(self, call: CallCompleted, value: bytes | None, key: bytes | None, forwarded: bool) -> None:
+        books = self.books
+        account_id = call.account_id
+        account = books.accounts.get(account_id)
+        if account is None:
+            if self._belongs_elsewhere(account_id, value, key, forwarded):
+                return
+            check_call(books, call)
+            raise Refusal("no_subscription", f"account {account_id} was never subscribed")
+        if type(account) is bytes:
+            account = books.account(account_id)
+        duration_s = check_call(books, call)
+        if call.agency_id != account.agency_id:  # type: ignore[union-attr]
+            raise Refusal("wrong_agency", "the account belongs to another agency")
+        digest = call_hash(account_id, call.call_id)
+        offset = books.offset
+        first = self.seen.get(digest)
+        if first is not None and first[0] < offset and self._is_retained(first[1]):
+            self._duplicate(call, first[0])
+            return
+        if call.ended_at > self._latest_end:
+            raise Refusal(
+                "impossible_times", f"ends more than {books.rules.max_future_s} s after the partition's clock"
+            )
+        rate_call(books, account, call, duration_s)  # type: ignore[arg-type]
+        books.touched[account_id] = account  # type: ignore[assignment]
+        self.seen.put(digest, offset, self._clock_s)
+
+    def _account_fact(self, fact: AnyAccountFact, value: bytes | None, key: bytes | None, forwarded: bool) -> None:
+        books = self.books
+        account = books.account(fact.account_id)
+        if account is None:
+            if self._belongs_elsewhere(fact.account_id, value, key, forwarded):
+                return
+            if isinstance(fact, PaymentRequestSettled):
+                raise Refusal("unknown_request", f"account {fact.account_id} was never subscribed")
+            if not isinstance(fact, SubscriptionStarted):
+                raise Refusal("no_subscription", f"account {fact.account_id} was never subscribed")
+        elif account.agency_id != fact.agency_id:
+            raise Refusal("wrong_agency", "the account belongs to another agency")
+        elif fact.fact_id in books.history(fact.account_id).fact_ids:
+            return
+        match fact:
+            case SubscriptionStarted():
+                start_subscription(books, account, fact)
+            case PaymentRequestSettled():
+                settle_request(books, account, fact)
+            case _:
+                assert account is not None
+                match fact:
+                    case SubscriptionCanceled():
+                        cancel_subscription(books, account, fact)
+                    case PackApplied():
+                        apply_pack(books, account, fact)
+                    case WalletAdjusted():
+                        adjust_wallet(books, account, fact)
+                    case CapSet():
+                        set_cap(books, account, fact)
+                    case PaymentRequestCreated():
+                        create_request(books, account, fact)
+        books.changed_history(fact.account_id).fact_ids.add(fact.fact_id)
+        changed = books.account(fact.account_id)
+        if changed is not None:
+            books.touch(changed)
+
+    def _tick(self, tick: Tick) -> bool:
+        books = self.books
+        at = tick.at.astimezone(UTC)
+        clock = books.clock
+        if clock is not None:
+            if at <= clock:
+                return True
+            if at - clock > LONGEST_STEP and not tick.jump:
+                raise Refusal("impossible_times", 'a tick more than 35 days past the last one needs "jump": true')
+        limit = unix_micros(at)
+        due = books.due
+        changed = 0
+        while due and due[0][0] <= limit:
+            micros, account_id = due[0]
+            value = books.accounts[account_id]
+            if (ledger.due_of(value) if type(value) is bytes else value.next_due) != micros:  # type: ignore[union-attr]
+                heapq.heappop(due)
+                continue
+            if changed == self.slice_accounts:
+                return False
+            heapq.heappop(due)
+            account = books.account(account_id)
+            assert account is not None
+            account.next_due = None
+            advance(books, account, at)
+            review_access(books, account, at)
+            books.touch(account)
+            changed += 1
+        self._set_clock(at)
+        return True
+
+    def _set_clock(self, at: datetime) -> None:
+        self.books.clock = at
+        self._clock_s = unix_micros(at) // 1_000_000
+        self._set_latest_end()
+
+    def _set_latest_end(self) -> None:
+        """No call may end later than the clock and the allowed skew; before the first tick any time goes."""
+        books = self.books
+        if books.clock is not None:
+            skew_s = min(books.rules.max_future_s, SECONDS_IN_ALL_TIME)
+            self._latest_end = min(books.clock + timedelta(seconds=skew_s), END_OF_TIME)
+
+    def _set_rules(self, fact: RulesSet) -> None:
+        rules = self.books.rules
+        for name in rules.__struct_fields__:
+            value = getattr(fact, name)
+            if value is not None:
+                setattr(rules, name, value)
+        self._set_latest_end()
+
+    # -- what is not rated
+
+    def _belongs_elsewhere(self, account_id: str, value: bytes | None, key: bytes | None, forwarded: bool) -> bool:
+        if self.partitions is None:
+            return False
+        right = partition_of(account_id.encode(), self.partitions)
+        if right == self.partition:
+            return False
+        if forwarded:
+            raise Refusal("misrouted", f"belongs to partition {right} and was forwarded here before")
+        assert value is not None
+        self.forwards.append((right, account_id.encode(), value))
+        return True
+
+    def _is_retained(self, clock_s: int) -> bool:
+        return self._clock_s < 0 or clock_s + self.books.rules.duplicate_retention_days * DAY >= self._clock_s
+
+    def _duplicate(self, call: CallCompleted, first_offset: int) -> None:
+        account = self.books.account(call.account_id)
+        assert account is not None
+        value = {
+            "account_id": call.account_id,
+            "agency_id": call.agency_id,
+            "call_id": call.call_id,
+            "source_first_offset": first_offset,
+        }
+        self.books.emit(DUPLICATES, account, value)
+
+    def _dead_letter(self, reason: str, detail: str, value: bytes | None, key: bytes | None) -> None:
+        account_id = account_of(value)
+        letter = DeadLetter(reason, detail, ACCOUNT_EVENTS, self.partition, self.books.offset, value)
+        self.outputs.append((DEAD_LETTERS, account_id.encode() if account_id else key, letter))
+
+    # -- the ledger
+
+    def drain_ledger(self) -> list[tuple[bytes, bytes]]:
+        """Take what has to be written to the ledger now: (key, value), the position last."""
+        books = self.books
+        records = [
+            (ledger.TERMS + terms_id, ledger.VERSION_BYTE + encode_terms(books.tariffs[terms_id].terms))
+            for terms_id in books.new_terms
+        ]
+        for account_id, account in books.touched.items():
+            records.append((ledger.ACCOUNT + account_id.encode(), ledger.encode_account(account)))
+        for account_id in books.touched_histories:
+            records.append((ledger.HISTORY + account_id.encode(), ledger.encode_history(books.history(account_id))))
+        clock = None if books.clock is None else unix_micros(books.clock)
+        position = _encode_position(PositionRecord(self.position, clock, books.rules))
+        records.append((ledger.POSITION, ledger.VERSION_BYTE + position))
+        books.new_terms.clear()
+        books.touched.clear()
+        books.touched_histories.clear()
+        return records
+
+    def restore(self, key: bytes, value: bytes | None) -> None:
+        """Take in one record of the ledger, oldest first.
+
+        Raises:
+            StateError: the record cannot be read here.
+        """
+        if value is None:
+            raise ledger.StateError("a ledger record without a value")
+        ledger.check_version(value)
+        books = self.books
+        if key.startswith(ledger.ACCOUNT):
+            if len(value) <= ledger.HEADER:
+                raise ledger.StateError("account record: too short")
+            books.accounts[key[len(ledger.ACCOUNT) :].decode()] = value
+        elif key.startswith(ledger.HISTORY):
+            books.histories[key[len(ledger.HISTORY) :].decode()] = value
+        elif key.startswith(ledger.TERMS) or key == ledger.POSITION:
+            self._restore_shared(key, value)
+        else:
+            raise ledger.StateError("a record of an unknown kind")
+
+    def _restore_shared(self, key: bytes, value: bytes) -> None:
+        try:
+            if key == ledger.POSITION:
+                record = _decode_position(memoryview(value)[1:])
+                self.position = record.offset
+                self.books.rules = record.rules
+                if record.clock_micros is not None:
+                    self._set_clock(EPOCH + timedelta(microseconds=record.clock_micros))
+            else:
+                tariff = Tariff(decode_terms(memoryview(value)[1:]))
+                self.books.tariffs[tariff.terms_id] = tariff
+        except msgspec.MsgspecError as error:
+            raise ledger.StateError(str(error)) from None
+
+    def restored(self) -> None:
+        """The ledger was read to its end: find out what is due when, without decoding the accounts."""
+        books = self.books
+        for account_id, value in books.accounts.items():
+            due = ledger.due_of(value) if type(value) is bytes else None
+            if due is not None:
+                books.due.append((due, account_id))
+        heapq.heapify(books.due)

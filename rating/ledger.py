@@ -1,0 +1,119 @@
+"""How state is written to the ledger topic, and read back: one record a key, the latest counts.
+
+- ``account\\0<id>``: a version byte, the next due time (8 bytes, so that a restore need not decode), the account.
+- ``history\\0<id>``: a version byte, the history.
+- ``terms\\0<hash>``: a version byte, the terms; written once in a partition.
+- ``position``: a version byte, offset of the next fact, clock and rules. Last record of every transaction.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from rating.account import Account, History
+
+STATE_VERSION = 1
+VERSION_BYTE = bytes([STATE_VERSION])
+ACCOUNT = b"account\0"
+HISTORY = b"history\0"
+TERMS = b"terms\0"
+POSITION = b"position"
+NEVER_DUE = 2**64 - 1
+HEADER = 9
+
+
+class StateError(ValueError):
+    """A ledger record that this version cannot read. The worker must not go on without it."""
+
+
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+_encode_account = msgspec.msgpack.Encoder().encode
+_decode_account = msgspec.msgpack.Decoder(Account).decode
+_decode_history = msgspec.msgpack.Decoder(History).decode
+
+
+def check_version(value: bytes) -> None:
+    """Raise StateError unless the record is of a version that can be read here."""
+    if not value or value[0] != STATE_VERSION:
+        version = value[0] if value else "none"
+        raise StateError(f"state version {version} cannot be read; this Callmeter reads version {STATE_VERSION}")
+
+
+def encode_account(account: Account) -> bytes:
+    """An account as a ledger record's value."""
+    due = NEVER_DUE if account.next_due is None else account.next_due
+    return VERSION_BYTE + due.to_bytes(8, "big") + _encode_account(account)
+
+
+def due_of(value: bytes) -> int | None:
+    """Next due time of an encoded account, in unix microseconds."""
+    due = int.from_bytes(value[1:HEADER], "big")
+    return None if due == NEVER_DUE else due
+
+
+def decode_account(value: bytes) -> Account:
+    """An account from a ledger record's value.
+
+    Raises:
+        StateError: it cannot be read.
+    """
+    check_version(value)
+    try:
+        return _decode_account(memoryview(value)[HEADER:])
+    except msgspec.MsgspecError as error:
+        raise StateError(f"account record: {error}") from None
+
+
+def encode_history(history: History) -> bytes:
+    """A history as a ledger record's value."""
+    return VERSION_BYTE + _encode(history)
+
+
+def decode_history(value: bytes) -> History:
+    """A history from a ledger record's value.
+
+    Raises:
+        StateError: it cannot be read.
+    """
+    check_version(value)
+    try:
+        return _decode_history(memoryview(value)[1:])
+    except msgspec.MsgspecError as error:
+        raise StateError(f"history record: {error}") from None
+
+
+def account_row(key: bytes, value: bytes) -> dict[str, Any] | None:
+    """An account's current state as a flat row (seconds, micros, UTC times); None for records of another kind.
+
+    Raises:
+        StateError: the record cannot be read.
+    """
+    if not key.startswith(ACCOUNT):
+        return None
+    account = decode_account(value)
+    subscription, newest, cap = account.subscription, account.newest, account.cap
+    return {
+        "agency_id": account.agency_id,
+        "account_id": account.account_id,
+        "subscription_id": subscription.subscription_id,
+        "plan": subscription.plan,
+        "status": subscription.status,
+        "currency": account.currency,
+        "period_start": newest.start if newest else None,
+        "period_end": newest.end if newest else None,
+        "included_s": newest.included_s if newest else 0,
+        "allowance_left_s": newest.allowance_left_s if newest else 0,
+        "wallet_left_s": account.wallet_s,
+        "credit_left_micros": account.credit_micros,
+        "calls": newest.calls if newest else 0,
+        "billed_s": newest.billed_s if newest else 0,
+        "overage_s": newest.overage_s if newest else 0,
+        "usage_micros": newest.usage_micros if newest else 0,
+        "cap_minutes": cap.minutes if cap else None,
+        "cap_spend_micros": cap.spend_micros if cap else None,
+        "cap_mode": cap.mode if cap else None,
+        "access_allowed": not account.reasons,
+        "access_reasons": account.reasons,
+    }

@@ -1,0 +1,94 @@
+"""What the fold gives out: names of the topics, dead letters and rated calls.
+
+Outputs are encoded JSON, so that `simulate` and the meter give the same bytes. Every time in an output comes from the
+fact that caused it. ``source_*`` fields are the position of that fact in the log.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypeAlias
+
+import msgspec
+
+RATED_CALLS = "rated-calls"
+BILLING_EVENTS = "billing-events"
+PAYMENT_REQUESTS = "payment-requests"
+ALERTS = "alerts"
+ACCESS_EVENTS = "access-events"
+DUPLICATES = "duplicates"
+DEAD_LETTERS = "dead-letters"
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A record that could not be rated.
+
+    Attributes:
+        reason: one of the reasons of the wire contract, such as ``malformed``.
+        detail: what exactly is wrong, in one line.
+        topic: where the record was read (without prefix).
+        partition: its partition.
+        offset: its offset.
+        value: its original bytes; None for a tombstone.
+    """
+
+    reason: str
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    value: bytes | None
+
+
+# (topic, key of the record, encoded JSON or a dead letter)
+Output: TypeAlias = tuple[str, bytes | None, "bytes | DeadLetter"]
+
+
+class RatedCall(msgspec.Struct, gc=False):
+    """A call with where each of its seconds came from and what it costs.
+
+    ``billed_s = allowance_s + wallet_s + credit_s + overage_s + written_off_s``. ``amount_micros`` is what the
+    call adds to the usage line: overage and fee; money drawn from credit is ``credit_micros`` and was paid before.
+    ``*_left`` are the balances after the call. ``margin_micros`` is amount minus cost; None where the cost is unknown
+    or in another currency. The call's own times stay in the zone they were reported in.
+    """
+
+    call_id: str
+    account_id: str
+    agency_id: str
+    campaign_id: str | None
+    agent_id: str | None
+    direction: str
+    from_number: str | None
+    to_number: str | None
+    started_at: datetime
+    answered_at: datetime | None
+    ended_at: datetime
+    outcome: str
+    test: bool
+    tier: str | None
+    cost_currency: str | None
+    subscription_id: str
+    period_start: datetime
+    duration_s: int
+    billed_s: int
+    allowance_s: int
+    wallet_s: int
+    credit_s: int
+    credit_micros: int
+    overage_s: int
+    written_off_s: int
+    fee_micros: int
+    amount_micros: int
+    cost_micros: int | None
+    margin_micros: int | None
+    currency: str
+    allowance_left_s: int
+    wallet_left_s: int
+    credit_left_micros: int
+    late: bool
+    source_partition: int
+    source_offset: int
+
+
+encode = msgspec.json.Encoder().encode

@@ -1,0 +1,150 @@
+"""From billing events to payment requests: lines, rounding, ids. Pure; the billing job asks for what is built here.
+
+Lines sum to the subtotal; subtotal + rounding + tax = total, which is whole minor units of the currency. Every line but
+``call_rounding`` is quantity times unit price. Overage is charged per call, so ``call_rounding`` holds the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from rating.money import rounding_to_minor_unit
+from rating.terms import Terms
+
+
+def line(
+    line_id: str,
+    kind: str,
+    description: str,
+    quantity: int,
+    unit: str,
+    unit_price_micros: int,
+    period_start: Any = None,
+    period_end: Any = None,
+    amount_micros: int | None = None,
+) -> dict[str, Any]:
+    """One line of a request. The amount is quantity times unit price, unless given."""
+    return {
+        "line_id": line_id,
+        "kind": kind,
+        "description": description,
+        "quantity": quantity,
+        "unit": unit,
+        "unit_price_micros": unit_price_micros,
+        "amount_micros": quantity * unit_price_micros if amount_micros is None else amount_micros,
+        "period_start": period_start,
+        "period_end": period_end,
+    }
+
+
+def recurring_lines(terms: Terms, start: datetime, end: datetime) -> list[dict[str, Any]]:
+    """What a period costs in advance: the plan's price, if there is one."""
+    if not terms.price_micros:
+        return []
+    return [line("recurring", "recurring", f"Plan {terms.plan}", 1, "period", terms.price_micros, start, end)]
+
+
+def request_for(event: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The payment request that a billing event calls for.
+
+    Args:
+        event: a decoded billing event; times may be text or datetimes, they are passed through.
+
+    Returns:
+        The fields of a ``payment_request.created`` fact but for ``type`` and the gateway's; None where nothing is
+        asked: another type of event, or a total of 0.
+    """
+    build = {
+        "cycle.opened": _cycle_request,
+        "cycle.closed": _usage_request,
+        "pack.credited": _pack_request,
+        "usage.adjusted": _adjustment_request,
+    }.get(event["type"])
+    built = build(event) if build else None
+    if built is None:
+        return None
+    request_id, kind, lines = built
+    currency = event["currency"]
+    subtotal = sum(one["amount_micros"] for one in lines)
+    rounding = rounding_to_minor_unit(subtotal, currency)
+    if subtotal + rounding == 0:
+        return None
+    return {
+        "fact_id": request_id,
+        "payment_request_id": request_id,
+        "account_id": event["account_id"],
+        "agency_id": event["agency_id"],
+        "subscription_id": event["subscription_id"],
+        "at": event["at"],
+        "kind": kind,
+        "currency": currency,
+        "period_start": event.get("period_start"),
+        "period_end": event.get("period_end"),
+        "lines": lines,
+        "subtotal_micros": subtotal,
+        "rounding_micros": rounding,
+        "tax_micros": 0,
+        "total_micros": subtotal + rounding,
+        "due_at": event["due_at"],
+        "grace_ends_at": event["grace_ends_at"],
+    }
+
+
+Built = tuple[str, str, list[dict[str, Any]]]
+
+
+def _stamp(at: datetime | str) -> str:
+    text = at if isinstance(at, str) else at.isoformat()
+    return text[:19].replace("-", "").replace(":", "") + "Z"
+
+
+def _cycle_request(event: Mapping[str, Any]) -> Built:
+    return f"{event['subscription_id']}:{_stamp(event['period_start'])}:cycle", "cycle", list(event["lines"])
+
+
+def _usage_request(event: Mapping[str, Any]) -> Built:
+    start, end = event["period_start"], event["period_end"]
+    lines = []
+    for kind, seconds in (("allowance", event["allowance_s"]), ("wallet", event["wallet_s"])):
+        if seconds:
+            lines.append(line(kind, kind, f"Used from the {kind}", seconds, "second", 0, start, end))
+    if event["overage_s"]:
+        rate = event["overage_micros_per_minute"]
+        overage = line("overage", "overage", "Overage", event["overage_s"], "second", rate // 60, start, end)
+        lines.append(overage)
+        difference = event["overage_micros"] - overage["amount_micros"]
+        if difference:
+            lines.append(_call_rounding(difference, start, end))
+    if event["fee_micros"]:
+        price = event["connection_fee_micros"]
+        fees = event["fee_micros"] // price
+        lines.append(line("connection_fee", "connection_fee", "Connection fees", fees, "call", price, start, end))
+    for adjusted in event["adjustments"]:
+        if adjusted["amount_micros"]:
+            of = adjusted["period_start"]
+            text = f"{adjusted['calls']} late call(s) of an earlier period"
+            lines.append(
+                line(f"adjustment:{_stamp(of)}", "adjustment", text, 1, "period", adjusted["amount_micros"], of, None)
+            )
+    return f"{event['subscription_id']}:{_stamp(start)}:usage", "usage", lines
+
+
+def _call_rounding(difference: int, start: Any, end: Any) -> dict[str, Any]:
+    text = "Overage is rounded per call"
+    return line("call_rounding", "call_rounding", text, 1, "period", 0, start, end, amount_micros=difference)
+
+
+def _pack_request(event: Mapping[str, Any]) -> Built:
+    lines = [line("pack", "pack", f"Pack {event['pack']}", 1, "pack", event["price_micros"])]
+    return f"pack:{event['fact_id']}", "pack", lines
+
+
+def _adjustment_request(event: Mapping[str, Any]) -> Built | None:
+    if not event["at_once"]:
+        return None
+    start = event["period_start"]
+    text = f"Late call {event['call_id']}"
+    lines = [line("adjustment", "adjustment", text, 1, "call", event["amount_micros"], start, None)]
+    return f"{event['subscription_id']}:{_stamp(start)}:adjustment:{event['call_id']}", "usage", lines

@@ -1,0 +1,35 @@
+"""Which calls were rated already: the question behind duplicates.
+
+Only rated calls are remembered. A call is a duplicate if its account's same ``call_id`` was rated at a smaller offset,
+within the retention; so an index that is ahead of the ledger after a crash does no harm.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Protocol
+
+
+def call_hash(account_id: str, call_id: str) -> bytes:
+    """16 bytes for a call of an account. The account's length keeps two pairs with the same joined text apart."""
+    return blake2b(
+        f"{len(account_id)}\0{account_id}\0{call_id}".encode("utf-8", "surrogatepass"), digest_size=16
+    ).digest()
+
+
+class SeenCalls(Protocol):
+    """The rated calls of one partition."""
+
+    def get(self, call_hash: bytes) -> tuple[int, int] | None:
+        """Offset and clock (unix seconds, -1 before the first tick) of the call's rating, or None."""
+
+    def put(self, call_hash: bytes, offset: int, clock: int) -> None:
+        """Remember a call as rated."""
+
+
+class SeenInMemory(dict[bytes, tuple[int, int]]):
+    """Every call ever rated, in memory: for `simulate` and tests."""
+
+    def put(self, call_hash: bytes, offset: int, clock: int) -> None:
+        """Remember a call as rated."""
+        self[call_hash] = (offset, clock)

@@ -1,0 +1,163 @@
+"""Terms: the plan as it stood when a subscription started, frozen into the subscription.
+
+`Terms` is what stands in the fact, checked. `Tariff` is the same made ready for arithmetic, one object for all accounts
+on the same terms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from rating.period import Interval, zone
+
+LARGEST = 2**53
+MAX_YEARS = 100
+MAX_DAYS = 36_500
+
+Id = Annotated[str, Meta(min_length=1, max_length=128)]
+Count = Annotated[int, Meta(ge=0, le=LARGEST)]
+Signed = Annotated[int, Meta(ge=-LARGEST, le=LARGEST)]
+Percent = Annotated[int, Meta(ge=1, le=LARGEST)]
+Days = Annotated[int, Meta(ge=0, le=MAX_DAYS)]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
+
+INCREMENTS = re.compile(r"([1-9][0-9]{0,15})/([1-9][0-9]{0,15})")
+# Outcomes billed where the terms do not say: an answered call and a voicemail.
+BILLED_BY_DEFAULT = {"answered": True, "voicemail": True}
+LONGEST = {"day": 36_525, "week": 5_217, "month": 12 * MAX_YEARS, "year": MAX_YEARS}
+
+
+class Cap(msgspec.Struct, frozen=True):
+    """A level of usage of one period that warns (soft) or turns access off (hard).
+
+    Attributes:
+        mode: ``hard`` turns access off at 100 %, ``soft`` only warns.
+        minutes: billed minutes, or None for no limit on minutes.
+        spend_micros: usage in micros of the account's currency, or None.
+        alerts_percent: levels that fire an alert, in percent of the cap.
+    """
+
+    mode: Literal["hard", "soft"] = "hard"
+    minutes: Count | None = None
+    spend_micros: Count | None = None
+    alerts_percent: tuple[Percent, ...] = (80, 100)
+
+
+class Outcomes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which outcomes are billed; None means by default. ``test`` is for test calls."""
+
+    answered: bool | None = None
+    voicemail: bool | None = None
+    no_answer: bool | None = None
+    busy: bool | None = None
+    failed: bool | None = None
+    canceled: bool | None = None
+    test: bool | None = None
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """The terms of a subscription, as in its ``subscription.started`` fact.
+
+    Amounts in micros of ``currency``; times in seconds unless the name says otherwise.
+
+    Attributes:
+        increments: ``first/next``: seconds of the first increment and of each further one.
+        overage: ``billed`` at the overage rate, or ``blocked``: written off, and access is off while pools are empty.
+        packs: whether packs may be applied: all, none, or those named.
+        late_window_s: how long after its end a period stays open for its own calls.
+    """
+
+    plan: Id
+    currency: Currency
+    interval: Interval
+    plan_version: str = ""
+    interval_count: Annotated[int, Meta(ge=1, le=LARGEST)] = 1
+    timezone: str = "UTC"
+    price_micros: Count = 0
+    included_minutes: Count = 0
+    overage: Literal["billed", "blocked"] = "blocked"
+    overage_micros_per_minute: Count | None = None
+    increments: str = "1/1"
+    minimum_s: Count = 0
+    connection_fee_micros: Count = 0
+    free_below_s: Count = 0
+    outcomes: Outcomes = Outcomes()
+    packs: bool | tuple[Id, ...] = True
+    due_days: Days = 0
+    grace_days: Days = 0
+    late_calls: Literal["next_period", "adjust", "write_off"] = "next_period"
+    late_window_s: Annotated[int, Meta(ge=0, le=MAX_YEARS * 366 * 86_400)] = 0
+    allowance_alerts_percent: tuple[Percent, ...] = (80, 90, 100)
+    cap: Cap | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError (a decoding error for msgspec) where fields do not fit each other."""
+        match = INCREMENTS.fullmatch(self.increments)
+        if not match or max(map(int, match.groups())) > LARGEST:
+            raise ValueError(f"increments must be first/next in seconds such as 60/6, not {self.increments[:40]!r}")
+        if self.overage == "billed" and self.overage_micros_per_minute is None:
+            raise ValueError("overage_micros_per_minute is required where overage is billed")
+        if self.interval_count > LONGEST[self.interval]:
+            raise ValueError(f"a period may last at most {MAX_YEARS} years")
+        zone(self.timezone)
+
+
+class Tariff:
+    """Terms made ready for arithmetic: seconds instead of minutes, sets instead of policies.
+
+    Attributes:
+        terms_id: 16 bytes, the hash of the terms' content.
+        included_s: allowance of a period, in seconds.
+        rate: overage rate in micros per minute; 0 where there is none.
+        blocked: overage is not billed but written off.
+        billed_outcomes: outcomes that are billed.
+    """
+
+    __slots__ = (
+        "billed_outcomes",
+        "blocked",
+        "fee_micros",
+        "first",
+        "free_below_s",
+        "included_s",
+        "levels",
+        "minimum_s",
+        "next",
+        "rate",
+        "terms",
+        "terms_id",
+        "test_billed",
+    )
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+        self.terms_id = hashlib.blake2b(encode_terms(terms), digest_size=16).digest()
+        first, following = terms.increments.split("/")
+        self.first = int(first)
+        self.next = int(following)
+        self.minimum_s = terms.minimum_s
+        self.free_below_s = terms.free_below_s
+        self.fee_micros = terms.connection_fee_micros
+        self.rate = terms.overage_micros_per_minute or 0
+        self.blocked = terms.overage == "blocked"
+        self.included_s = terms.included_minutes * 60
+        self.levels = tuple(sorted(set(terms.allowance_alerts_percent)))
+        policy = dict(BILLED_BY_DEFAULT)
+        said = msgspec.structs.asdict(terms.outcomes)
+        self.test_billed = bool(said.pop("test"))
+        policy.update({outcome: billed for outcome, billed in said.items() if billed is not None})
+        self.billed_outcomes = frozenset(outcome for outcome, billed in policy.items() if billed)
+
+    def allows_pack(self, pack: str) -> bool:
+        """Whether a pack of this name may be applied under these terms."""
+        packs = self.terms.packs
+        return packs if isinstance(packs, bool) else pack in packs
+
+
+encode_terms = msgspec.msgpack.Encoder().encode
+decode_terms = msgspec.msgpack.Decoder(Terms).decode

@@ -1,0 +1,54 @@
+"""The drawdown: allowance, then wallet, then credit, then overage (or written off). One call may straddle all."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rating.terms import Tariff
+
+
+class Drawdown(NamedTuple):
+    """Where the billed seconds of a call come from. Seconds, but for the two amounts in micros."""
+
+    allowance_s: int
+    wallet_s: int
+    credit_s: int
+    credit_micros: int
+    overage_s: int
+    written_off_s: int
+    overage_micros: int
+
+
+def draw(tariff: Tariff, billed_s: int, allowance_left_s: int, wallet_s: int, credit_micros: int) -> Drawdown:
+    """Draw billed seconds from the pools in their fixed order.
+
+    Args:
+        tariff: gives the overage rate and whether overage is blocked.
+        billed_s: seconds to draw.
+        allowance_left_s: seconds left of the period's allowance.
+        wallet_s: purchased seconds.
+        credit_micros: prepaid money; it pays the largest whole number of seconds that it can at the overage rate.
+    """
+    from_allowance = billed_s if billed_s <= allowance_left_s else allowance_left_s
+    left = billed_s - from_allowance
+    if not left:
+        return Drawdown(from_allowance, 0, 0, 0, 0, 0, 0)
+    from_wallet = left if left <= wallet_s else wallet_s
+    left -= from_wallet
+    rate = tariff.rate
+    from_credit = paid = 0
+    if left and credit_micros > 0 and rate > 0:
+        from_credit = min(left, (60 * credit_micros + 29) // rate)
+        paid = (from_credit * rate + 30) // 60
+        left -= from_credit
+    if tariff.blocked:
+        return Drawdown(from_allowance, from_wallet, from_credit, paid, 0, left, 0)
+    return Drawdown(from_allowance, from_wallet, from_credit, paid, left, 0, (left * rate + 30) // 60)
+
+
+def pools_are_empty(tariff: Tariff, allowance_left_s: int, wallet_s: int, credit_micros: int) -> bool:
+    """Whether overage is blocked and the pools cannot give one more second."""
+    if not tariff.blocked or allowance_left_s > 0 or wallet_s > 0:
+        return False
+    rate = tariff.rate
+    return not (credit_micros > 0 and rate > 0 and 60 * credit_micros + 29 >= rate)
