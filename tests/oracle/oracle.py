@@ -1,0 +1,122 @@
+"""The oracle: what Callmeter must say to a log, worked out a second time from domain.md and facts.md alone.
+
+It shares no code with `rating/`, knows nothing of partitions, batches or snapshots, and prefers the obvious to the
+fast: it keeps each account's whole history and asks it again after every fact.
+
+Compared with the core are the topics rated-calls, billing-events, alerts, access-events, duplicates, payment-requests,
+and of dead-letters the reason, the account and the bytes.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from tests.oracle.book import Account
+from tests.oracle.calls import rate
+from tests.oracle.cycles import advance, open_next
+from tests.oracle.journal import Journal, Output
+from tests.oracle.orders import HANDLERS, currency_named
+from tests.oracle.pricing import microseconds_answered
+from tests.oracle.reading import Fact, Refused, read
+
+LONGEST_STEP = timedelta(days=35)
+
+
+def run(lines: Iterable[bytes]) -> list[Output]:
+    """Folds a log of JSON lines; every output as {"topic", "key", "value"}, in order."""
+    oracle = Oracle()
+    for line in lines:
+        oracle.fold(line.rstrip(b"\r\n"))
+    return oracle.journal.outputs
+
+
+class Oracle:
+    """Accounts by id, the clock, the rules, and every call that was ever rated with the clock of that moment."""
+
+    def __init__(self) -> None:
+        self.journal = Journal()
+        self.accounts: dict[str, Account] = {}
+        self.clock: datetime | None = None
+        self.rules = {"max_future_s": 86_400, "max_call_s": 86_400, "duplicate_retention_days": 90}
+        self.rated: dict[tuple[str, str], datetime | None] = {}
+
+    def fold(self, line: bytes) -> None:
+        try:
+            fact = read(line)
+            if fact["type"] == "tick":
+                self._tick(fact)
+            elif fact["type"] == "rules.set":
+                self.rules = {name: fact[name] for name in self.rules}
+            elif fact["type"] == "call.completed":
+                self._call(fact)
+            else:
+                self._once(fact)
+        except Refused as refused:
+            value = {"reason": refused.reason, "value": line.decode(errors="replace")}
+            self.journal.write("dead-letters", refused.account, value)
+
+    def _tick(self, fact: Fact) -> None:
+        at: datetime = fact["at"]
+        if self.clock is not None:
+            if at <= self.clock:
+                return
+            if at - self.clock > LONGEST_STEP and not fact["jump"]:
+                raise Refused("impossible_times")
+        self.clock = at
+        for name in sorted(self.accounts):
+            advance(self.journal, self.accounts[name], at)
+            self.journal.access(self.accounts[name], at)
+
+    def _once(self, fact: Fact) -> None:
+        """Every fact of an account but a call; its id counts as seen only when it was not refused."""
+        name, kind = fact["account_id"], fact["type"]
+        account = self.accounts.get(name)
+        if account is None and kind != "subscription.started":
+            raise Refused("unknown_request" if kind == "payment_request.settled" else "no_subscription", name)
+        if account is None:
+            account = Account(name, fact["agency_id"], fact["terms"]["currency"])
+        if fact["agency_id"] != account.agency_id:
+            raise Refused("wrong_agency", name)
+        if fact["fact_id"] in account.fact_ids:
+            return
+        if currency_named(fact) not in (None, account.currency):
+            raise Refused("wrong_currency", name)
+        HANDLERS[kind](self.journal, account, fact)
+        account.fact_ids.add(fact["fact_id"])
+        self.accounts[name] = account
+        self.journal.access(account, fact["at"])
+
+    def _call(self, call: Fact) -> None:
+        name, ended = call["account_id"], call["ended_at"]
+        answered = call["answered_at"] or call["started_at"]
+        if not call["started_at"] <= answered <= ended:
+            raise Refused("impossible_times", name)
+        if microseconds_answered(call) > self.rules["max_call_s"] * 10**6:
+            raise Refused("impossible_times", name)
+        account = self.accounts.get(name)
+        if account is None:
+            raise Refused("no_subscription", name)
+        if call["agency_id"] != account.agency_id:
+            raise Refused("wrong_agency", name)
+        if self._is_duplicate(name, call["call_id"]):
+            value = {"account_id": name, "agency_id": account.agency_id, "call_id": call["call_id"]}
+            self.journal.write("duplicates", name, value)
+            return
+        if self.clock is not None and ended - self.clock > timedelta(seconds=self.rules["max_future_s"]):
+            raise Refused("impossible_times", name)
+        subscription = account.subscription_at(ended)
+        if subscription is None:
+            raise Refused("no_subscription", name)
+        while subscription.end is None and subscription.periods[-1].end <= ended:
+            open_next(self.journal, account, subscription, ended)
+        period = next(each for each in subscription.periods if each.start <= ended < each.end)
+        self.rated[name, call["call_id"]] = self.clock
+        rate(self.journal, account, call, period)
+        self.journal.access(account, ended)
+
+    def _is_duplicate(self, account: str, call_id: str) -> bool:
+        """Rated before, within the retention; what was rated before the first tick is never forgotten."""
+        if (account, call_id) not in self.rated:
+            return False
+        then = self.rated[account, call_id]
+        retention = timedelta(days=self.rules["duplicate_retention_days"])
+        return then is None or self.clock is None or self.clock - then <= retention

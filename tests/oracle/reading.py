@@ -1,0 +1,296 @@
+"""Reading one line of the log: what a fact must look like, written down as tables.
+
+A fact comes out as a plain dict with every field of its table, defaults filled in and times as aware datetimes.
+Anything else is `Refused` with the reason of its dead letter. Unknown fields are dropped.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.oracle.anchored import zone_named
+
+MAX_BYTES = 262_144
+MAX_INTEGER = 2**53
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
+Fact = dict[str, Any]
+Check = Callable[[Any], Any]
+Table = dict[str, tuple[Check, Any]]
+REQUIRED = object()
+
+
+class Refused(Exception):
+    """The line becomes a dead letter."""
+
+    def __init__(self, reason: str, account: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.account = account
+
+
+def _check(holds: bool) -> None:
+    if not holds:
+        raise ValueError
+
+
+def text(value: Any) -> str:
+    _check(isinstance(value, str))
+    value.encode()  # half a surrogate pair is no text
+    return str(value)
+
+
+def identifier(value: Any) -> str:
+    _check(1 <= len(text(value).encode()) <= 128)
+    return str(value)
+
+
+def whole(value: Any) -> int:
+    _check(type(value) is int and -MAX_INTEGER <= value <= MAX_INTEGER)
+    return int(value)
+
+
+def natural(value: Any) -> int:
+    _check(whole(value) >= 0)
+    return int(value)
+
+
+def positive(value: Any) -> int:
+    _check(whole(value) > 0)
+    return int(value)
+
+
+def truth(value: Any) -> bool:
+    _check(isinstance(value, bool))
+    return bool(value)
+
+
+def time(value: Any) -> datetime:
+    """Seconds, a zone and at most six digits of a fraction; from 2000 to 2100."""
+    _check(TIME.fullmatch(text(value)) is not None)
+    moment = datetime.fromisoformat(value)
+    _check(datetime(2000, 1, 1, tzinfo=UTC) <= moment <= datetime(2100, 12, 31, 23, 59, 59, 999999, tzinfo=UTC))
+    return moment
+
+
+def instant(value: Any) -> datetime:
+    return time(value).astimezone(UTC)
+
+
+def currency(value: Any) -> str:
+    _check(re.fullmatch("[A-Z]{3}", text(value)) is not None)
+    return str(value)
+
+
+def zone(value: Any) -> str:
+    zone_named(text(value))
+    return str(value)
+
+
+def increments(value: Any) -> tuple[int, int]:
+    parts = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", text(value))
+    if parts is None:
+        raise ValueError
+    return int(parts[1]), int(parts[2])
+
+
+def one_of(*allowed: str) -> Check:
+    def check(value: Any) -> str:
+        _check(isinstance(value, str) and value in allowed)
+        return str(value)
+
+    return check
+
+
+def list_of(check: Check) -> Check:
+    def check_all(value: Any) -> list[Any]:
+        _check(isinstance(value, list))
+        return [check(item) for item in value]
+
+    return check_all
+
+
+def optional(check: Check) -> tuple[Check, Any]:
+    return (lambda value: None if value is None else check(value)), None
+
+
+def required(check: Check) -> tuple[Check, Any]:
+    return check, REQUIRED
+
+
+def table(fields: Table) -> Check:
+    def check(value: Any) -> Fact:
+        _check(isinstance(value, dict))
+        fact = {}
+        for name, (check_field, default) in fields.items():
+            _check(name in value or default is not REQUIRED)
+            fact[name] = check_field(value[name]) if name in value else default
+        return fact
+
+    return check
+
+
+def packs(value: Any) -> bool | list[str]:
+    return value if isinstance(value, bool) else list(list_of(identifier)(value))
+
+
+OUTCOMES = ("answered", "voicemail", "no_answer", "busy", "failed", "canceled")
+BILLED_BY_DEFAULT = {"answered": True, "voicemail": True}
+
+
+def outcomes(value: Any) -> dict[str, bool]:
+    _check(isinstance(value, dict))
+    _check(set(value) <= {*OUTCOMES, "test"})
+    return {outcome: truth(billed) for outcome, billed in value.items()}
+
+
+cap = table(
+    {
+        "minutes": optional(natural),
+        "spend_micros": optional(natural),
+        "mode": required(one_of("hard", "soft")),
+        "alerts_percent": required(list_of(positive)),
+    }
+)
+_terms = table(
+    {
+        "plan": required(identifier),
+        "currency": required(currency),
+        "interval": required(one_of("day", "week", "month", "year")),
+        "interval_count": required(positive),
+        "timezone": (zone, "UTC"),
+        "price_micros": (natural, 0),
+        "included_minutes": (natural, 0),
+        "overage": (one_of("billed", "blocked"), "blocked"),
+        "overage_micros_per_minute": optional(natural),
+        "increments": (increments, (1, 1)),
+        "minimum_s": (natural, 0),
+        "connection_fee_micros": (natural, 0),
+        "free_below_s": (natural, 0),
+        "outcomes": (outcomes, {}),
+        "packs": (packs, True),
+        "due_days": (natural, 0),
+        "grace_days": (natural, 0),
+        "late_calls": (one_of("next_period", "adjust", "write_off"), "next_period"),
+        "late_window_s": (natural, 0),
+        "allowance_alerts_percent": (list_of(positive), [80, 90, 100]),
+        "cap": optional(cap),
+    }
+)
+
+
+def terms(value: Any) -> Fact:
+    frozen: Fact = _terms(value)
+    _check(frozen["overage"] == "blocked" or frozen["overage_micros_per_minute"] is not None)
+    return frozen
+
+
+line = table(
+    {
+        "line_id": required(text),
+        "kind": required(text),
+        "description": required(text),
+        "quantity": required(whole),
+        "unit": required(text),
+        "unit_price_micros": required(whole),
+        "amount_micros": required(whole),
+        "period_start": optional(instant),
+        "period_end": optional(instant),
+    }
+)
+OF_AN_ACCOUNT: Table = {"account_id": required(identifier), "agency_id": required(identifier)}
+ONCE: Table = OF_AN_ACCOUNT | {"fact_id": required(identifier), "at": required(instant)}
+FACTS: dict[str, Table] = {
+    "call.completed": OF_AN_ACCOUNT
+    | {
+        "call_id": required(identifier),
+        "campaign_id": optional(identifier),
+        "agent_id": optional(identifier),
+        "direction": required(one_of("inbound", "outbound", "web")),
+        "from_number": optional(text),
+        "to_number": optional(text),
+        "started_at": required(time),
+        "answered_at": optional(time),
+        "ended_at": required(time),
+        "outcome": required(one_of(*OUTCOMES)),
+        "test": (truth, False),
+        "tier": optional(text),
+        "cost_micros": optional(natural),
+        "cost_currency": optional(currency),
+    },
+    "subscription.started": ONCE | {"subscription_id": required(identifier), "terms": required(terms)},
+    "subscription.canceled": ONCE
+    | {"subscription_id": required(identifier), "when": required(one_of("period_end", "now"))},
+    "pack.applied": ONCE
+    | {
+        "pack": required(identifier),
+        "minutes": (natural, 0),
+        "credit_micros": (natural, 0),
+        "price_micros": (natural, 0),
+        "currency": required(currency),
+    },
+    "wallet.adjusted": ONCE | {"minutes": (whole, 0), "credit_micros": (whole, 0), "reason": optional(text)},
+    "cap.set": ONCE | {"cap": optional(cap)},
+    "payment_request.created": ONCE
+    | {
+        "payment_request_id": required(identifier),
+        "kind": required(one_of("cycle", "usage", "pack", "one_time")),
+        "subscription_id": optional(identifier),
+        "period_start": optional(instant),
+        "period_end": optional(instant),
+        "currency": required(currency),
+        "lines": required(list_of(line)),
+        "subtotal_micros": required(whole),
+        "rounding_micros": required(whole),
+        "tax_micros": required(whole),
+        "total_micros": required(whole),
+        "due_at": required(instant),
+        "grace_ends_at": required(instant),
+    },
+    "payment_request.settled": ONCE
+    | {
+        "payment_request_id": required(identifier),
+        "status": required(one_of("paid", "failed", "canceled")),
+        "reference": optional(text),
+        "note": optional(text),
+    },
+    "rules.set": {
+        "at": required(instant),
+        "max_future_s": required(natural),
+        "max_call_s": required(natural),
+        "duplicate_retention_days": required(natural),
+    },
+    "tick": {"at": required(instant), "jump": (truth, False)},
+}
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(name)
+
+
+def _account_in(document: Any) -> str | None:
+    try:
+        return identifier(document["account_id"])
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def read(raw: bytes) -> Fact:
+    """The fact of a line, with its `type`; raises Refused."""
+    if len(raw) > MAX_BYTES:
+        raise Refused("too_large")
+    try:
+        document = json.loads(raw.decode(), parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        raise Refused("malformed") from None
+    account = _account_in(document)
+    kind = document.get("type") if isinstance(document, dict) else None
+    if not isinstance(kind, str):
+        raise Refused("malformed", account)
+    if kind not in FACTS:
+        raise Refused("unknown_type", account)
+    try:
+        return {"type": kind, **table(FACTS[kind])(document)}
+    except ValueError:
+        raise Refused("malformed", account) from None
