@@ -29,9 +29,11 @@ def fire_cap_alerts(books: Books, account: Account, at: datetime) -> None:
     cap, period = account.cap, account.newest
     if cap is None or period is None:
         return
-    for level in sorted(set(cap.alerts_percent)):
-        if level in period.cap_levels_fired or not cap_is_reached(cap, level, period.billed_s, period.usage_micros):
+    for level in cap.alerts_percent:
+        if level in period.cap_levels_fired:
             continue
+        if not cap_is_reached(cap, level, period.billed_s, period.usage_micros):
+            break
         if cap.minutes is not None and period.billed_s * 100 >= level * cap.minutes * 60:
             used, limit = period.billed_s, cap.minutes * 60
         else:

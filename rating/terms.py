@@ -47,6 +47,10 @@ class Cap(msgspec.Struct, frozen=True):
     spend_micros: Count | None = None
     alerts_percent: tuple[Percent, ...] = (80, 100)
 
+    def __post_init__(self) -> None:
+        """Keep the levels ascending, each once."""
+        msgspec.structs.force_setattr(self, "alerts_percent", tuple(sorted(set(self.alerts_percent))))
+
 
 class Outcomes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Which outcomes are billed; None means by default. ``test`` is for test calls."""

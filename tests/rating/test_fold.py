@@ -1,0 +1,188 @@
+"""The fold: same log, same outputs, however it is cut; nothing half-done; bad input is a dead letter."""
+
+import random
+from collections import defaultdict
+
+import pytest
+
+from rating.fold import Fold
+from rating.ledger import StateError
+from rating.outputs import DeadLetter
+from rating.partitioner import partition_of
+from rating.seen import SeenInMemory
+from tests.rating.builders import call, encode, fact, outputs, pack, refused, subscription, tick
+
+ACCOUNTS = [f"acct_{n}" for n in range(12)]
+
+
+def a_log(seed, calls=400):
+    """Facts of twelve accounts over two months, with late calls, duplicates, packs, bad records and ticks."""
+    rnd = random.Random(seed)
+    cap = {"minutes": 30, "spend_micros": None, "mode": "hard", "alerts_percent": [50, 100]}
+    for n, account in enumerate(ACCOUNTS):
+        late = ["next_period", "adjust", "write_off"][n % 3]
+        yield subscription(
+            account=account, sub=f"sub_{n}", late_calls=late, late_window_s=900 * (n % 2),
+            cap=cap if n % 4 == 0 else None,
+            interval="week" if n % 5 == 0 else "month", overage="blocked" if n % 3 == 0 else "billed",
+        )  # fmt: skip
+    for number in range(calls):
+        day, second = divmod(number * 60 * 86_400 // calls, 86_400)
+        month, day = (11, day + 1) if day < 30 else (12, day - 29)
+        time = f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
+        account = rnd.choice(ACCOUNTS)
+        answered = f"2026-{month}-{max(day - rnd.choice([0, 0, 0, 0, 9]), 1):02d}T{time}Z"
+        ended = answered[:17] + "59.5Z"
+        yield call(rnd.randrange(calls), ended, answered, account, outcome=rnd.choice(["answered", "busy"]))
+        if number % 37 == 0:
+            yield pack(number, account=account)
+        if number % 20 == 0:
+            yield tick(f"2026-{month}-{day:02d}T{time}Z")
+        if number % 50 == 0:
+            yield b"\xff not a fact"
+    yield tick("2027-01-01T00:00:00Z")
+
+
+def by_topic_and_account(pairs):
+    found = defaultdict(list)
+    for topic, key, value in pairs:
+        if isinstance(value, DeadLetter):
+            value = (value.reason, value.value)
+        else:
+            value = value[: value.index(b',"source_')]
+        found[topic, key].append(value)
+    return found
+
+
+def fold_all(lines, partitions=1, restart_every=None, slice_accounts=2_000):
+    """Fold into some partitions, by account; ticks and unreadable lines go to all, those lines to the first only."""
+    given = []
+    for partition in range(partitions):
+        seen = SeenInMemory()
+        fold, ledger, offset = Fold(partition, partitions, seen, slice_accounts), {}, 0
+        for line in lines:
+            account = line.partition(b'"account_id": "')[2].partition(b'"')[0]
+            if account and partition_of(account, partitions) != partition:
+                continue
+            if not account and b'"tick"' not in line and partition:
+                continue
+            done = False
+            while not done:
+                done = fold.fold(line, offset)
+                ledger.update(fold.drain_ledger())
+                given.extend(fold.outputs)
+                fold.outputs.clear()
+                if restart_every and (not done or offset % restart_every == 0):
+                    fold = Fold(partition, partitions, seen, slice_accounts)
+                    for key, value in ledger.items():
+                        fold.restore(key, value)
+                    fold.restored()
+                    assert fold.position == offset + done
+            offset += 1
+        assert not fold.forwards
+    return by_topic_and_account(given)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_restart_after_any_record_changes_nothing(seed):
+    lines = encode(a_log(seed))
+    assert fold_all(lines, restart_every=1) == fold_all(lines)
+
+
+@pytest.mark.parametrize("partitions", [2, 7, 12])
+def test_many_partitions_give_the_same_as_one(partitions):
+    lines = encode(a_log(partitions))
+    assert fold_all(lines, partitions) == fold_all(lines)
+
+
+def test_a_tick_in_slices_with_restarts_gives_the_same_as_in_one_piece():
+    lines = encode(a_log(3))
+    assert fold_all(lines, slice_accounts=2, restart_every=10_000) == fold_all(lines)
+
+
+def test_a_record_of_another_partition_is_forwarded_and_leaves_no_output():
+    account = next(name for name in ACCOUNTS if partition_of(name.encode(), 4) == 2)
+    fold = Fold(0, 4, SeenInMemory())
+    (line,) = encode([subscription(account=account)])
+    assert fold.fold(line, 0, key=b"hint")
+    assert fold.forwards == [(2, account.encode(), line)]
+    assert not fold.outputs
+
+
+def test_a_forwarded_record_in_a_wrong_partition_again_is_misrouted():
+    account = next(name for name in ACCOUNTS if partition_of(name.encode(), 4) == 2)
+    fold = Fold(0, 4, SeenInMemory())
+    fold.fold(encode([subscription(account=account)])[0], 0, forwarded=True)
+    assert fold.outputs[0][2].reason == "misrouted"
+
+
+def test_state_of_another_version_is_refused():
+    with pytest.raises(StateError, match="version 9"):
+        Fold(0, None, SeenInMemory()).restore(b"position", b"\x09abc")
+
+
+SUBSCRIBED = subscription()
+BAD = {
+    "not JSON": (b"{nope", "malformed"),
+    "invalid UTF-8": (b'{"type":"tick","at":"\xff"}', "malformed"),
+    "empty": (b"", "malformed"),
+    "not an object": (b"[1,2]", "malformed"),
+    "deeply nested": (b"[" * 100_000, "malformed"),
+    "no type": ({"account_id": "acct_1"}, "malformed"),
+    "unknown type": ({"type": "call.began", "account_id": "acct_1"}, "unknown_type"),
+    "missing field": ({k: v for k, v in call(1).items() if k != "call_id"}, "malformed"),
+    "wrong type": (call(1, cost_micros="12"), "malformed"),
+    "a number with a fraction": (call(1, cost_micros=1.5), "malformed"),
+    "a number beyond 2^53": (call(1, cost_micros=2**53 + 1), "malformed"),
+    "a negative number": (pack(1, minutes=-1), "malformed"),
+    "an id of 129 bytes": (call(1, campaign_id="x" * 129), "malformed"),
+    "an id of 129 bytes in fewer characters": (call(1, campaign_id="é" * 65), "malformed"),
+    "an empty id": (call(1, campaign_id=""), "malformed"),
+    "a time without a zone": (call(1, ended="2026-11-03T10:10:00"), "malformed"),
+    "seven fractional digits": (call(1, ended="2026-11-03T10:10:00.1234567Z"), "malformed"),
+    "a time before 2000": (call(1, answered="1999-12-31T23:59:59Z"), "malformed"),
+    "a time after 2100": (tick("2100-01-01T00:00:00Z"), "malformed"),
+    "too large": (b'{"type":"tick","x":"' + b"x" * 300_000 + b'"}', "too_large"),
+    "ends before it is answered": (call(1, ended="2026-11-03T09:00:00Z"), "impossible_times"),
+    "lasts longer than a day": (call(1, ended="2026-11-05T09:00:00Z"), "impossible_times"),
+    "unknown account": (call(1, account="acct_2"), "no_subscription"),
+    "another agency": (call(1, agency_id="ag_2"), "wrong_agency"),
+    "before the subscription": (call(1, "2026-10-03T10:10:00Z", "2026-10-03T10:00:00Z"), "no_subscription"),
+    "unknown zone": (subscription(fact="x", timezone="Mars/Olympus"), "malformed"),
+    "second subscription": (subscription(fact="x", sub="sub_2"), "already_subscribed"),
+    "pack in another currency": ({**pack(1), "currency": "EUR"}, "wrong_currency"),
+    "unknown request": (
+        fact("payment_request.settled", 1, payment_request_id="nope", status="paid"), "unknown_request",
+    ),
+    "wallet below zero": (fact("wallet.adjusted", 1, minutes=-5), "illegal_change"),
+    "wallet without bounds": (pack(1, minutes=2**53), "out_of_range"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_a_dead_letter_and_the_next_record_is_rated(name):
+    bad, reason = BAD[name]
+    found = outputs(SUBSCRIBED, bad, call(2))
+    assert [letter["reason"] for letter in found["dead-letters"]] == [reason]
+    assert [rated["call_id"] for rated in found["rated-calls"]] == ["call_2"]
+
+
+def test_a_fraction_of_seven_digits_elsewhere_than_in_a_time_is_no_matter():
+    assert refused(SUBSCRIBED, call(1, from_number="sip:x@10.12345678")) == []
+
+
+def test_a_dead_lettered_call_is_rated_when_it_comes_again():
+    found = outputs(call(1), SUBSCRIBED, call(1), call(1))
+    assert [letter["reason"] for letter in found["dead-letters"]] == ["no_subscription"]
+    assert len(found["rated-calls"]) == len(found["duplicates"]) == 1
+
+
+def test_a_tick_far_ahead_needs_a_jump():
+    far = "2027-06-01T00:00:00Z"
+    assert refused(tick("2026-11-01T00:00:00Z"), tick(far)) == ["impossible_times"]
+    assert refused(tick("2026-11-01T00:00:00Z"), tick(far, jump=True)) == []
+
+
+def test_a_fact_told_twice_counts_once():
+    found = outputs(SUBSCRIBED, pack(1), pack(1))
+    assert [event["wallet_left_s"] for event in found["billing-events"] if event["type"] == "pack.credited"] == [3_600]
