@@ -68,6 +68,8 @@ class Subscription:
 
 @dataclass(eq=False)
 class Account:
+    """`adjustments` wait for the next period to close, summed by the period they correct."""
+
     account_id: str
     agency_id: str
     currency: str
@@ -77,7 +79,7 @@ class Account:
     cap: dict[str, Any] | None = None
     fact_ids: set[str] = field(default_factory=set)
     requests: dict[str, dict[str, Any]] = field(default_factory=dict)
-    adjustments: list[dict[str, Any]] = field(default_factory=list)
+    adjustments: dict[datetime, dict[str, Any]] = field(default_factory=dict)
     last_closed: Period | None = None
     reasons: frozenset[str] = frozenset()
 
@@ -91,7 +93,8 @@ class Account:
         return [period for subscription in self.subscriptions for period in subscription.periods if not period.closed]
 
     def newest_open(self) -> Period | None:
-        return (self.open_periods() or [None])[-1]
+        periods = self.open_periods()
+        return periods[-1] if periods else None
 
     def subscription_at(self, moment: datetime) -> Subscription | None:
         return next((each for each in self.subscriptions if each.contains(moment)), None)

@@ -65,19 +65,23 @@ def _adjust(journal: Journal, account: Account, call: Fact, period: Period, *, a
     allowance = period.allowance_left_s if period is account.last_closed else 0
     rated, _ = _drawn(journal, account, call, period, allowance, late=True)
     period.drawn_after_close_s += rated["allowance_s"]
-    adjustment = {name: rated[name] for name in ("call_id", "period_start", "amount_micros", "billed_s")}
+    adjustment = {name: rated[name] for name in ("period_start", "amount_micros", "billed_s")}
     journal.billing(
         account,
         period.subscription,
         "usage.adjusted",
         call["ended_at"],
+        call_id=call["call_id"],
         **adjustment,
         currency=period.terms["currency"],
         at_once=at_once,
         **dates(period.terms, call["ended_at"].astimezone(UTC)),
     )
     if not at_once:
-        account.adjustments.append(adjustment)
+        waiting = account.adjustments.setdefault(period.start, adjustment | dict(calls=0, amount_micros=0, billed_s=0))
+        waiting["calls"] += 1
+        waiting["billed_s"] += rated["billed_s"]
+        waiting["amount_micros"] += rated["amount_micros"]
 
 
 def _say(
@@ -95,7 +99,6 @@ def _say(
     cost, cost_currency = call["cost_micros"], call["cost_currency"] or currency
     rated = {
         **{name: value for name, value in call.items() if name != "type"},
-        "cost_currency": cost_currency,
         "subscription_id": period.subscription.subscription_id,
         "period_start": period.start,
         **drawn,

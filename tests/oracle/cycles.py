@@ -39,7 +39,7 @@ def open_next(journal: Journal, account: Account, subscription: Subscription, at
 def close(journal: Journal, account: Account, period: Period, at: datetime) -> None:
     terms, totals = period.terms, period.totals
     summed = ("calls", "billed_s", "allowance_s", "wallet_s", "credit_micros", "overage_s", "written_off_s")
-    adjustments, account.adjustments = account.adjustments, []
+    adjustments, account.adjustments = list(account.adjustments.values()), {}
     journal.billing(
         account,
         period.subscription,

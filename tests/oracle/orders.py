@@ -35,14 +35,18 @@ def currency_named(fact: Fact) -> str | None:
 
 
 def started(journal: Journal, account: Account, fact: Fact) -> None:
+    previous = None
     if account.subscriptions:
         last = account.subscription
+        previous = last.status
         if last.status == "active" or (last.end is not None and fact["at"] < last.end):
             raise Refused("already_subscribed", account.account_id)
     subscription = Subscription(fact["subscription_id"], fact["at"], fact["terms"])
     account.subscriptions.append(subscription)
     account.cap = fact["terms"]["cap"]
-    journal.billing(account, subscription, "subscription.status_changed", fact["at"], status="active", previous=None)
+    journal.billing(
+        account, subscription, "subscription.status_changed", fact["at"], status="active", previous=previous
+    )
     cycles.open_next(journal, account, subscription, fact["at"])
 
 

@@ -14,6 +14,8 @@ from tests.oracle.anchored import zone_named
 
 MAX_BYTES = 262_144
 MAX_INTEGER = 2**53
+DAYS = {"day": 1, "week": 7, "month": 30, "year": 365}
+LONGEST_DAYS = 36_525
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
 Fact = dict[str, Any]
 Check = Callable[[Any], Any]
@@ -46,6 +48,12 @@ def identifier(value: Any) -> str:
     return str(value)
 
 
+def long_identifier(value: Any) -> str:
+    """Of a payment request: it is made of other ids."""
+    _check(1 <= len(text(value).encode()) <= 512)
+    return str(value)
+
+
 def whole(value: Any) -> int:
     _check(type(value) is int and -MAX_INTEGER <= value <= MAX_INTEGER)
     return int(value)
@@ -54,6 +62,14 @@ def whole(value: Any) -> int:
 def natural(value: Any) -> int:
     _check(whole(value) >= 0)
     return int(value)
+
+
+def up_to(most: int) -> Check:
+    def check(value: Any) -> int:
+        _check(natural(value) <= most)
+        return int(value)
+
+    return check
 
 
 def positive(value: Any) -> int:
@@ -89,10 +105,10 @@ def zone(value: Any) -> str:
 
 
 def increments(value: Any) -> tuple[int, int]:
-    parts = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", text(value))
+    parts = re.fullmatch(r"([1-9]\d{0,15})/([1-9]\d{0,15})", text(value))
     if parts is None:
         raise ValueError
-    return int(parts[1]), int(parts[2])
+    return positive(int(parts[1])), positive(int(parts[2]))
 
 
 def one_of(*allowed: str) -> Check:
@@ -170,10 +186,10 @@ _terms = table(
         "free_below_s": (natural, 0),
         "outcomes": (outcomes, {}),
         "packs": (packs, True),
-        "due_days": (natural, 0),
-        "grace_days": (natural, 0),
+        "due_days": (up_to(36_500), 0),
+        "grace_days": (up_to(36_500), 0),
         "late_calls": (one_of("next_period", "adjust", "write_off"), "next_period"),
-        "late_window_s": (natural, 0),
+        "late_window_s": (up_to(LONGEST_DAYS * 86_400), 0),
         "allowance_alerts_percent": (list_of(positive), [80, 90, 100]),
         "cap": optional(cap),
     }
@@ -182,6 +198,7 @@ _terms = table(
 
 def terms(value: Any) -> Fact:
     frozen: Fact = _terms(value)
+    _check(frozen["interval_count"] * DAYS[frozen["interval"]] <= LONGEST_DAYS)
     _check(frozen["overage"] == "blocked" or frozen["overage_micros_per_minute"] is not None)
     return frozen
 
@@ -234,7 +251,8 @@ FACTS: dict[str, Table] = {
     "cap.set": ONCE | {"cap": optional(cap)},
     "payment_request.created": ONCE
     | {
-        "payment_request_id": required(identifier),
+        "fact_id": required(long_identifier),
+        "payment_request_id": required(long_identifier),
         "kind": required(one_of("cycle", "usage", "pack", "one_time")),
         "subscription_id": optional(identifier),
         "period_start": optional(instant),
@@ -250,7 +268,7 @@ FACTS: dict[str, Table] = {
     },
     "payment_request.settled": ONCE
     | {
-        "payment_request_id": required(identifier),
+        "payment_request_id": required(long_identifier),
         "status": required(one_of("paid", "failed", "canceled")),
         "reference": optional(text),
         "note": optional(text),

@@ -1,0 +1,359 @@
+"""Whole logs for hypothesis: accounts of two agencies living through periods, with everything that goes wrong.
+
+One log is drawn from a seed and a size by a `LogWriter`, step by step, so that a shorter log of the same seed is the
+beginning of the longer one. That keeps a case cheap, and shrinks by length; `compare.smallest` takes single lines out.
+"""
+
+import json
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.oracle.anchored import boundary
+from tests.oracle.plans import ANCHORS, LENGTHS, some_cap, some_terms
+from tests.oracle.spoiling import spoiled
+
+Fact = dict[str, Any]
+MICROSECOND = timedelta(microseconds=1)
+SECOND = timedelta(seconds=1)
+OFFSETS = ((0, "Z"),) * 8 + ((0, "+00:00"), (120, "+02:00"), (-300, "-05:00"), (345, "+05:45"), (-210, "-03:30"))
+OUTCOMES = ("answered",) * 8 + ("voicemail", "voicemail", "no_answer", "busy", "failed", "canceled")
+# What happens next, and how often.
+STEPS = {
+    "call": 46,
+    "late_call": 8,
+    "tick": 17,
+    "subscription": 5,
+    "pack": 6,
+    "wallet": 3,
+    "cap": 3,
+    "cancel": 4,
+    "request": 2,
+    "settle": 3,
+    "rules": 1,
+    "again": 4,
+    "same_call_other_time": 3,
+    "spoiled": 7,
+}
+
+
+def stamp(random: Random, moment: datetime) -> str:
+    """ISO 8601 in one of several zones, with no more digits of a fraction than needed."""
+    minutes, suffix = random.choice(OFFSETS)
+    text = (moment + timedelta(minutes=minutes)).isoformat()[:-6]
+    return (text.rstrip("0") if "." in text else text) + suffix
+
+
+class Line:
+    """A subscription as far as the writer has to know it."""
+
+    def __init__(self, subscription_id: str, at: datetime, terms: Fact) -> None:
+        self.subscription_id = subscription_id
+        self.at = at
+        self.terms = terms
+        self.number = 0
+        self.ends: datetime | None = None
+
+    def boundary(self, n: int) -> datetime:
+        terms = self.terms
+        zone = terms.get("timezone", "UTC")
+        return boundary(self.at, terms["interval"], terms["interval_count"], zone, max(0, n))
+
+    def period_around(self, now: datetime) -> int:
+        while self.boundary(self.number + 1) <= now:
+            self.number += 1
+        return self.number
+
+    @property
+    def window(self) -> timedelta:
+        return timedelta(seconds=self.terms.get("late_window_s", 0))
+
+
+class Client:
+    """An account as far as the writer has to know it."""
+
+    def __init__(self, account_id: str, agency_id: str, currency: str) -> None:
+        self.account_id = account_id
+        self.agency_id = agency_id
+        self.currency = currency
+        self.lines: list[Line] = []
+        self.requests = ["sub_0:20260101T000000Z:cycle"]
+
+
+class LogWriter:
+    """Writes the next record of a log; `now` is about where the clock stands."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.now = self.random.choice(ANCHORS)
+        names = ("acct_1", "acct_2", "acct_3", "å" * 64)
+        self.clients = [
+            Client(name, self.random.choice(("ag_1", "ag_2")), self.random.choice(("USD", "EUR")))
+            for name in self.random.sample(names, self.random.choice((1, 2, 2, 3)))
+        ]
+        self.made: list[Fact] = []
+        self.count = 0
+
+    def next(self) -> bytes:
+        self.count += 1
+        client = self.random.choice(self.clients)
+        due_a_subscription = 0.9 if not client.lines else 0.25 if client.lines[-1].ends else 0
+        if self.random.random() < due_a_subscription:
+            step = "subscription"
+        else:
+            step = self.random.choices(tuple(STEPS), tuple(STEPS.values()))[0]
+        if step == "spoiled":
+            return spoiled(self.random, json.loads(json.dumps(self._fact(self._sound_step(), client))))
+        fact = self._fact(step, client)
+        self.made.append(fact)
+        return json.dumps(fact).encode()
+
+    def _sound_step(self) -> str:
+        return self.random.choice(("call", "call", "pack", "wallet", "cap", "request", "settle", "rules", "doomed"))
+
+    def _fact(self, step: str, client: Client) -> Fact:
+        fact: Fact = getattr(self, f"_{step}")(client)
+        return fact
+
+    # Time
+
+    def _moment(self, client: Client) -> datetime:
+        """At a place where a rule turns over, or a microsecond beside it."""
+        random = self.random
+        if not client.lines:
+            return self.now
+        line = random.choice(client.lines[-2:])
+        n = line.period_around(self.now)
+        places = [line.boundary(n), line.boundary(n + 1), line.boundary(n + 1), line.boundary(n) + line.window, line.at]
+        places.extend([line.ends, line.ends + line.window] if line.ends else [line.boundary(n + 1) + line.window])
+        jitter = random.choice((0, 0, 0, 1, -1, 10**6, -(10**6), random.randint(-(10**9), 10**9)))
+        return random.choice(places) + jitter * MICROSECOND
+
+    def _length(self, client: Client) -> timedelta:
+        if not client.lines:
+            return LENGTHS["day"]
+        terms = client.lines[-1].terms
+        return LENGTHS[terms["interval"]] * int(terms["interval_count"])
+
+    def _tick(self, client: Client) -> Fact:
+        random, draw = self.random, self.random.random()
+        length = min(self._length(each) for each in self.clients)
+        jump = random.random() < 0.1
+        if draw < 0.35:
+            at = self.now + length * random.random() * random.choice((0.01, 0.3, 1))
+        elif draw < 0.7:
+            at = self._moment(client)
+            if at <= self.now and random.random() < 0.8:
+                at = self.now + length / 4
+        elif draw < 0.88:
+            at, jump = self.now + length * (1 + 3 * random.random()), True
+        elif draw < 0.93:
+            at = self.now - length * random.random() * random.choice((0, 0.1, 1))
+        else:
+            at = self.now + timedelta(days=35) + random.choice((-1, 0, 1, 10**12)) * MICROSECOND
+        if random.random() < 0.6:
+            at = max(at.replace(microsecond=0), ANCHORS[2])
+        if at > self.now and (jump or at - self.now <= timedelta(days=35)):
+            self.now = at
+        return {"type": "tick", "at": stamp(random, at), **({"jump": jump} if jump or random.random() < 0.1 else {})}
+
+    def _rules(self, client: Client) -> Fact:
+        return {
+            "type": "rules.set",
+            "at": stamp(self.random, self.now),
+            "max_future_s": self.random.choice((86_400, 86_400, 60, 10**6)),
+            "max_call_s": self.random.choice((86_400, 86_400, 60, 3_600)),
+            "duplicate_retention_days": self.random.choice((90, 90, 1, 3)),
+        }
+
+    # Calls
+
+    def _call(self, client: Client) -> Fact:
+        draw = self.random.random()
+        if draw < 0.6:
+            ended = self.now - timedelta(microseconds=self.random.randint(-(10**9), 10**10))
+        elif draw < 0.95:
+            ended = self._moment(client)
+            if abs(ended - self.now) > timedelta(days=1) and self.random.random() < 0.8:
+                ended = self.now - self._length(client) * self.random.random() / 4
+        else:
+            seconds = self.random.choice((60, 86_400, 10**6))
+            ended = self.now + timedelta(seconds=seconds) + self.random.choice((-1, 0, 1)) * MICROSECOND
+        return self._call_ending(client, ended)
+
+    def _late_call(self, client: Client) -> Fact:
+        ended = self.now - self._length(client) * 2.5 * self.random.random()
+        if client.lines and self.random.random() < 0.9:
+            ended = max(ended, client.lines[0].at)
+        return self._call_ending(client, ended)
+
+    def _call_ending(self, client: Client, ended: datetime) -> Fact:
+        random = self.random
+        micros = random.choice(
+            (
+                0,
+                random.choice((1, 999_999, 10**6, 10**6 + 1)),
+                random.randint(1, 10) * 6_000_000 + random.choice((-1, 0, 1)),
+                random.randint(1, 3) * 60_000_000 + random.choice((-1, 0, 1)),
+                random.randint(0, 40) * 1_000_000,
+                random.randint(0, 400) * 500_000,
+                random.randint(0, 10**9),
+            )
+        )
+        if random.random() < 0.01:
+            micros = 86_400_000_000 + random.choice((-1, 0, 1))
+        answered = ended - micros * MICROSECOND
+        started = answered - random.choice((0, 0, 1, 6_500_000)) * MICROSECOND
+        if random.random() < 0.015:
+            answered, ended = ended + MICROSECOND, answered
+        if random.random() < 0.01:
+            started = ended + MICROSECOND
+        fact: Fact = {
+            "type": "call.completed",
+            "call_id": f"call_{self.count}",
+            "account_id": client.account_id if random.random() > 0.01 else "acct_unknown",
+            "agency_id": client.agency_id if random.random() > 0.015 else "ag_3",
+            "direction": random.choice(("inbound", "outbound", "web")),
+            "started_at": stamp(random, started),
+            "answered_at": stamp(random, answered),
+            "ended_at": stamp(random, ended),
+            "outcome": random.choice(OUTCOMES),
+        }
+        if random.random() < 0.1:
+            fact["answered_at"] = None
+        if random.random() < 0.1:
+            del fact["answered_at"]
+        if random.random() < 0.3:
+            fact |= {"campaign_id": "camp_1", "agent_id": None, "from_number": "+14155550100", "to_number": None}
+            fact |= {"cost_micros": random.choice((None, 0, 40_000, 2**53)), "test": random.random() < 0.5}
+            fact |= {"cost_currency": random.choice((None, "USD", "EUR")), "tier": random.choice((None, "gold"))}
+            fact["unheard_of"] = {"a": [1.5, None]}
+        return fact
+
+    def _same_call_other_time(self, client: Client) -> Fact:
+        calls = [fact for fact in self.made if fact["type"] == "call.completed"]
+        if not calls:
+            return self._call(client)
+        return self._call(client) | {"call_id": self.random.choice(calls)["call_id"]}
+
+    def _again(self, client: Client) -> Fact:
+        return self.random.choice(self.made) if self.made else self._call(client)
+
+    # Facts with an id of their own
+
+    def _own(self, kind: str, client: Client, at: datetime) -> Fact:
+        random = self.random
+        fact_id = f"fact_{self.count}" if random.random() > 0.04 else f"fact_{random.randint(1, self.count)}"
+        return {
+            "type": kind,
+            "fact_id": fact_id,
+            "account_id": client.account_id,
+            "agency_id": client.agency_id if random.random() > 0.02 else "ag_3",
+            "at": stamp(random, at),
+        }
+
+    def _currency(self, client: Client) -> str:
+        return client.currency if self.random.random() > 0.04 else "GBP"
+
+    def _subscription(self, client: Client) -> Fact:
+        random, draw = self.random, self.random.random()
+        at = self.now
+        if client.lines and client.lines[-1].ends and draw < 0.6:
+            at = max(self.now, client.lines[-1].ends)
+        elif client.lines and draw < 0.75:
+            at = self._moment(client)
+        elif draw > 0.8:
+            at = self.now - timedelta(days=1) * random.randint(0, 3) + timedelta(seconds=random.randint(-9_000, 9_000))
+        return self._starting(client, at)
+
+    def _starting(self, client: Client, at: datetime, *, doomed: bool = False) -> Fact:
+        terms = some_terms(self.random, self._currency(client))
+        name = f"sub_{self.count}"
+        if not doomed and (not client.lines or client.lines[-1].ends):
+            client.lines.append(Line(name, at, terms))
+        return self._own("subscription.started", client, at) | {"subscription_id": name, "terms": terms}
+
+    def _doomed(self, client: Client) -> Fact:
+        return self._starting(client, self.now, doomed=True)
+
+    def _cancel(self, client: Client) -> Fact:
+        line = client.lines[-1] if client.lines else Line("sub_0", self.now, {})
+        at = self._moment(client) if self.random.random() < 0.6 else self.now
+        when = self.random.choice(("now", "period_end"))
+        if client.lines and line.ends is None:
+            line.ends = at if when == "now" else line.boundary(line.period_around(self.now) + 1)
+        name = line.subscription_id if self.random.random() > 0.08 else "sub_other"
+        return self._own("subscription.canceled", client, at) | {"subscription_id": name, "when": when}
+
+    def _pack(self, client: Client) -> Fact:
+        random = self.random
+        return self._own("pack.applied", client, self._moment(client)) | {
+            "pack": random.choice(("boost-60", "boost-60", "boost-9")),
+            "minutes": random.choice((0, 1, 1, 2, 60)),
+            "credit_micros": random.choice((0, 0, 1, 29, 30, 2_000, 119_999, 300_000)),
+            "price_micros": random.choice((0, 9_000_000)),
+            "currency": self._currency(client),
+        }
+
+    def _wallet(self, client: Client) -> Fact:
+        random = self.random
+        return self._own("wallet.adjusted", client, self.now) | {
+            "minutes": random.choice((-2, -1, 0, 1, 2)),
+            "credit_micros": random.choice((-1_000, -1, 0, 0, 1, 100_000)),
+            "reason": "goodwill reversed",
+        }
+
+    def _cap(self, client: Client) -> Fact:
+        return self._own("cap.set", client, self.now) | {"cap": some_cap(self.random)}
+
+    def _request(self, client: Client) -> Fact:
+        kind = self.random.choice(("cycle", "usage", "pack", "one_time"))
+        name = f"sub_{self.count}:20260101T000000Z:{kind}"
+        client.requests.append(name)
+        span: Fact = {"period_start": stamp(self.random, self.now), "period_end": stamp(self.random, self.now)}
+        if kind in ("pack", "one_time"):
+            span = {"period_start": None, "period_end": None}
+        line = {
+            "line_id": "1",
+            "kind": "recurring",
+            "description": "Plan starter",
+            "quantity": 1,
+            "unit": "period",
+            "unit_price_micros": 49_004_000,
+            "amount_micros": 49_004_000,
+            **span,
+        }
+        return self._own("payment_request.created", client, self.now) | {
+            "payment_request_id": name,
+            "kind": kind,
+            "subscription_id": f"sub_{self.count}",
+            **span,
+            "currency": self._currency(client),
+            "lines": [line],
+            "subtotal_micros": 49_004_000,
+            "rounding_micros": -4_000,
+            "tax_micros": 0,
+            "total_micros": 49_000_000,
+            "due_at": stamp(self.random, self.now),
+            "grace_ends_at": stamp(self.random, self.now + 7 * 86_400 * SECOND),
+        }
+
+    def _settle(self, client: Client) -> Fact:
+        extra = {"reference": "wire 4711"} if self.random.random() < 0.5 else {"note": "by phone", "reference": None}
+        return self._own("payment_request.settled", client, self.now) | {
+            "payment_request_id": self.random.choice(client.requests[-3:]),
+            "status": self.random.choice(("paid", "paid", "failed", "canceled")),
+            **extra,
+        }
+
+
+def written_log(seed: int, size: int) -> list[bytes]:
+    """The first `size` records of the log of a seed."""
+    writer = LogWriter(seed)
+    return [writer.next() for _ in range(size)]
+
+
+def logs(longest: int = 80) -> st.SearchStrategy[list[bytes]]:
+    return st.builds(written_log, st.integers(0, 2**48), st.integers(1, longest))
