@@ -1,0 +1,1 @@
+"""The demo: a simulated voice platform, the story of one account, and the proof that every sum agrees."""
