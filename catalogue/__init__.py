@@ -1,1 +1,1 @@
-"""What an agency sells: plans, packs and accounts, as YAML and as a compacted topic."""
+"""What an agency sells and to whom: agencies, plans, packs and accounts, written in YAML, kept in a compacted topic."""

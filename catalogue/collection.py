@@ -1,0 +1,136 @@
+"""A catalogue in memory, from a file or from the topic alike, and how things in it are found by name.
+
+Names of plans and packs are unique within their agency, so their full address is ``acme/starter``. A plain ``starter``
+means the one of the account's agency. Accounts have one id each over all agencies, as in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar, cast
+
+from catalogue.model import Account, Agency, Assignment, Body, Pack, Plan
+from catalogue.spelling import hint
+from streams.errors import CallmeterError, Refused
+
+Kind = Literal["agency", "plan", "pack", "account", "assignment"]
+MODELS: dict[Kind, type[Body]] = {
+    "agency": Agency,
+    "plan": Plan,
+    "pack": Pack,
+    "account": Account,
+    "assignment": Assignment,
+}
+Sold = TypeVar("Sold", Plan, Pack)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing in a catalogue.
+
+    Attributes:
+        agency: the agency's id.
+        id: name of the agency, plan or pack; id of the account that is described or assigned to.
+        retired: it was in the agency's file once and is no more; kept, because facts name it.
+    """
+
+    agency: str
+    kind: Kind
+    id: str
+    body: Body
+    retired: bool = False
+
+    @property
+    def key(self) -> str:
+        """``agency/kind/id``: the key of its record."""
+        return f"{self.agency}/{self.kind}/{self.id}"
+
+
+@dataclass
+class Catalogue:
+    """Entries by their key, with look-ups whose errors name what was likely meant."""
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    _accounts: dict[str, Entry] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for entry in self.of_kind("account"):
+            self._accounts[entry.id] = entry
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Catalogue:
+        """A catalogue of some entries; of two with the same key the later one counts."""
+        return cls({entry.key: entry for entry in entries})
+
+    def of_kind(self, kind: Kind, agency: str | None = None) -> Iterator[Entry]:
+        """Entries of a kind, retired ones too, of one agency or of all."""
+        for entry in self.entries.values():
+            if entry.kind == kind and agency in (None, entry.agency):
+                yield entry
+
+    def agencies(self) -> set[str]:
+        """Ids of the agencies."""
+        return {entry.id for entry in self.of_kind("agency")}
+
+    def agency(self, agency: str) -> Agency:
+        """An agency by its id.
+
+        Raises:
+            CallmeterError: there is none.
+        """
+        found = self.entries.get(f"{agency}/agency/{agency}")
+        if not found:
+            raise CallmeterError(f"there is no agency {agency!r} in the catalogue{hint(agency, self.agencies())}")
+        return cast(Agency, found.body)
+
+    def account(self, account_id: str, even_retired: bool = False) -> Account:
+        """An account by its id.
+
+        Raises:
+            CallmeterError: there is none.
+            Refused: it is retired.
+        """
+        found = self._accounts.get(account_id)
+        if not found:
+            near = hint(account_id, self._accounts) or "; add it with `callmeter catalogue apply FILE`"
+            raise CallmeterError(f"there is no account {account_id!r} in the catalogue{near}")
+        if found.retired and not even_retired:
+            raise Refused(f"retired: account {account_id} is no longer in {found.agency}'s catalogue")
+        return cast(Account, found.body)
+
+    def plan(self, address: str, agency: str) -> tuple[str, Plan]:
+        """A plan by its name or address, as an account of ``agency`` means it.
+
+        Returns:
+            The plan's name and the plan.
+
+        Raises:
+            CallmeterError: the agency has none of this name.
+            Refused: ``wrong_agency`` where the address names another one, ``retired``.
+        """
+        return self._sold("plan", Plan, address, agency)
+
+    def pack(self, address: str, agency: str) -> tuple[str, Pack]:
+        """A pack by its name or address; like `plan`."""
+        return self._sold("pack", Pack, address, agency)
+
+    def assignment(self, account_id: str) -> Assignment | None:
+        """The plan on offer to an account, or None."""
+        account = self.account(account_id)
+        found = self.entries.get(f"{account.agency}/assignment/{account_id}")
+        return cast(Assignment, found.body) if found else None
+
+    def _sold(self, kind: Kind, model: type[Sold], address: str, agency: str) -> tuple[str, Sold]:
+        named, slash, name = address.rpartition("/")
+        if slash and named != agency:
+            if named not in self.agencies():
+                self.agency(named)
+            raise Refused(f"wrong_agency: {address} is a {kind} of {named}, but the account belongs to {agency}")
+        found = self.entries.get(f"{agency}/{kind}/{name}")
+        if not found:
+            known = [entry.id for entry in self.of_kind(kind, agency) if not entry.retired]
+            raise CallmeterError(f"agency {agency} has no {kind} {name!r}{hint(name, known)}")
+        if found.retired:
+            raise Refused(f"retired: {kind} {agency}/{name} is no longer sold")
+        return name, cast(Sold, found.body)

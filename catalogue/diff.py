@@ -1,0 +1,123 @@
+"""What applying a file would change. Only agencies that are in the file are looked at; nothing is ever deleted.
+
+What is no longer in the file is retired: it can be bought no more, but the facts that name it still find it. Terms were
+frozen when a subscription started, so a changed plan leaves running subscriptions as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from catalogue.collection import Catalogue, Entry
+from catalogue.model import Plan
+from catalogue.terms import terms_of
+from streams.errors import Refused
+
+Action = Literal["add", "change", "retire", "restore"]
+OF_A_FILE = ("agency", "plan", "pack", "account")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One entry that changes.
+
+    Attributes:
+        entry: as it will stand in the topic.
+        fields: old and new spelling of each field that changes, None where it was or will be the default.
+        new_terms: a plan's ``plan_version`` from now on, where it changes; empty if retired. Running subscriptions
+            stay on the terms they have.
+        subscriptions: how many those are; filled in by `count_subscriptions`.
+    """
+
+    action: Action
+    entry: Entry
+    fields: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    new_terms: str | None = None
+    subscriptions: int = 0
+
+    @property
+    def address(self) -> str:
+        """How the entry is named to people: ``acme/starter``, or an account's or agency's id alone."""
+        entry = self.entry
+        return f"{entry.agency}/{entry.id}" if entry.kind in ("plan", "pack") else entry.id
+
+    def as_dict(self) -> dict[str, Any]:
+        """The change as JSON shows it."""
+        return {
+            "action": self.action,
+            "kind": self.entry.kind,
+            "agency": self.entry.agency,
+            "id": self.entry.id,
+            "fields": {name: {"old": old, "new": new} for name, (old, new) in self.fields.items()},
+            "subscriptions_on_old_terms": self.subscriptions,
+        }
+
+
+def changes(current: Catalogue, wanted: Catalogue) -> list[Change]:
+    """What has to change so that the agencies of ``wanted`` are as it says, in the order in which files are written.
+
+    Raises:
+        Refused: ``wrong_agency``, an account would change its agency.
+    """
+    found = []
+    owners = {entry.id: entry.agency for entry in current.of_kind("account")}
+    for key, new in wanted.entries.items():
+        old = current.entries.get(key)
+        if new.kind == "account" and owners.get(new.id, new.agency) != new.agency:
+            message = f"account {new.id} belongs to {owners[new.id]} for ever; give {new.agency}'s another id"
+            raise Refused(f"wrong_agency: {message}")
+        if old is None:
+            found.append(Change("add", new, _fields_written(new)))
+            continue
+        changed, terms = _fields_changed(old, new), _new_terms(current, wanted, new)
+        if old.retired:
+            found.append(Change("restore", new, changed, terms))
+        elif changed or terms:
+            found.append(Change("change", new, changed, terms))
+    agencies = wanted.agencies()
+    for key, old in current.entries.items():
+        if old.agency in agencies and old.kind in OF_A_FILE and not old.retired and key not in wanted.entries:
+            retired = Entry(old.agency, old.kind, old.id, old.body, retired=True)
+            found.append(Change("retire", retired, new_terms="" if old.kind == "plan" else None))
+    return sorted(found, key=lambda change: OF_A_FILE.index(change.entry.kind))
+
+
+def count_subscriptions(found: list[Change], running: Mapping[tuple[str, str], Mapping[str, int]]) -> list[Change]:
+    """Say for each plan that changes how many subscriptions stay on other terms than its new ones.
+
+    Args:
+        found: the changes.
+        running: active subscriptions by (agency, plan), then by ``plan_version``.
+    """
+    counted = []
+    for one in found:
+        if one.new_terms is not None:
+            versions = running.get((one.entry.agency, one.entry.id), {})
+            staying = sum(count for version, count in versions.items() if version != one.new_terms)
+            one = replace(one, subscriptions=staying)
+        counted.append(one)
+    return counted
+
+
+def _fields_written(new: Entry) -> dict[str, tuple[Any, Any]]:
+    """What was written of a new entry, but for its agency."""
+    spelled = new.body.model_dump(mode="json")
+    return {name: (None, spelled[name]) for name in spelled if name in new.body.model_fields_set - {"agency"}}
+
+
+def _fields_changed(old: Entry, new: Entry) -> dict[str, tuple[Any, Any]]:
+    before, after = old.body.model_dump(mode="json"), new.body.model_dump(mode="json")
+    return {name: (before[name], after[name]) for name in after if getattr(old.body, name) != getattr(new.body, name)}
+
+
+def _new_terms(current: Catalogue, wanted: Catalogue, entry: Entry) -> str | None:
+    """A plan's new version, where it is another one: terms change with the plan and with what its agency lends it."""
+    if not isinstance(entry.body, Plan):
+        return None
+    old = current.entries[entry.key].body
+    assert isinstance(old, Plan)
+    before = terms_of(entry.id, old, current.agency(entry.agency))["plan_version"]
+    after: str = terms_of(entry.id, entry.body, wanted.agency(entry.agency))["plan_version"]
+    return after if after != before else None

@@ -1,0 +1,150 @@
+"""Agencies, plans, packs and accounts, as they are written in a catalogue file and kept in the topic.
+
+The same models read both: JSON of the topic spells values as the YAML does. Money is an exact decimal in units of its
+currency here and becomes micros only in facts.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from catalogue.kinds import (
+    Amount,
+    CapMode,
+    Country,
+    Currency,
+    Days,
+    Email,
+    Every,
+    Flag,
+    Increments,
+    LateCalls,
+    Minutes,
+    Packs,
+    Percents,
+    Rate,
+    Seconds,
+    Text,
+    Timezone,
+    Window,
+)
+
+ZERO = Decimal(0)
+
+
+class Model(BaseModel):
+    """Closed and immutable: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
+
+
+class Agency(Model):
+    """A tenant. Its time zone and currency are those of its plans, unless a plan says otherwise."""
+
+    name: Text
+    currency: Currency
+    timezone: Timezone = "UTC"
+
+
+class Outcomes(Model):
+    """Which outcomes are billed; None means by default (answered and voicemail are). ``test`` is for test calls."""
+
+    answered: Flag | None = None
+    voicemail: Flag | None = None
+    no_answer: Flag | None = None
+    busy: Flag | None = None
+    failed: Flag | None = None
+    canceled: Flag | None = None
+    test: Flag | None = None
+
+
+class Cap(Model):
+    """A level of usage of one period: at 100 % a hard cap turns access off, a soft one only warns.
+
+    Attributes:
+        minutes: billed minutes of a period, or None.
+        spend: usage of a period in units of the currency, or None.
+    """
+
+    minutes: Minutes | None = None
+    spend: Amount | None = None
+    mode: CapMode = "hard"
+    alerts_percent: Percents = (80, 100)
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.minutes is None and self.spend is None:
+            raise ValueError("must have minutes or spend (or both)")
+        return self
+
+
+class Plan(Model):
+    """What an account is sold. ``every`` is in its one spelling (`spelling.every`); ``overage`` None means blocked.
+
+    Attributes:
+        price: asked for at the start of each period.
+        overage: rate per minute beyond allowance, wallet and credit.
+        packs: whether packs may be applied: all, none, or those named.
+        late_window_s: seconds that a period stays open for its own calls after its end.
+    """
+
+    agency: Text
+    description: Text | None = None
+    currency: Currency | None = None
+    timezone: Timezone | None = None
+    price: Amount = ZERO
+    every: Every
+    included_minutes: Minutes = 0
+    overage: Rate = None
+    increments: Increments = "1/1"
+    minimum_s: Seconds = 0
+    connection_fee: Amount = ZERO
+    free_below_s: Seconds = 0
+    outcomes: Outcomes = Outcomes()
+    packs: Packs = True
+    due_days: Days = 0
+    grace_days: Days = 0
+    late_calls: LateCalls = "next_period"
+    late_window_s: Window = 0
+    allowance_alerts_percent: Percents = (80, 90, 100)
+    cap: Cap | None = None
+
+
+class Pack(Model):
+    """A one-time block of minutes for the wallet, or of credit, at a price."""
+
+    agency: Text
+    description: Text | None = None
+    currency: Currency | None = None
+    minutes: Minutes = 0
+    credit: Amount = ZERO
+    price: Amount
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> Self:
+        if not self.minutes and not self.credit:
+            raise ValueError("must have minutes or credit (or both)")
+        return self
+
+
+class Account(Model):
+    """An agency's client, with what an invoice needs to know of it."""
+
+    agency: Text
+    name: Text
+    email: Email | None = None
+    country: Country | None = None
+    postal_code: Text | None = None
+
+
+class Assignment(Model):
+    """The plan on offer to an account: what `assign` shows to the client and `start` starts."""
+
+    agency: Text
+    plan: Text
+
+
+Body = Agency | Plan | Pack | Account | Assignment

@@ -1,0 +1,64 @@
+"""From a plan to the terms that are frozen into a subscription."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from catalogue.model import Agency, Cap, Pack, Plan
+from catalogue.spelling import interval, micros
+
+VERSION_DIGITS = 16
+
+
+def cap_of(cap: Cap | None) -> dict[str, Any] | None:
+    """A cap as it stands in facts; money in micros."""
+    if cap is None:
+        return None
+    return {
+        "minutes": cap.minutes,
+        "spend_micros": None if cap.spend is None else micros(cap.spend),
+        "mode": cap.mode,
+        "alerts_percent": list(cap.alerts_percent),
+    }
+
+
+def currency_of(sold: Plan | Pack, agency: Agency) -> str:
+    """The currency of a plan or pack: its own, else its agency's."""
+    return sold.currency or agency.currency
+
+
+def terms_of(name: str, plan: Plan, agency: Agency) -> dict[str, Any]:
+    """The terms of a plan, whole: nothing in them is looked up again later.
+
+    ``plan_version`` is a hash of everything else in them, so plans that bill alike have the same one, whatever their
+    description and spelling.
+    """
+    unit, count = interval(plan.every)
+    terms = {
+        "plan": name,
+        "currency": currency_of(plan, agency),
+        "interval": unit,
+        "interval_count": count,
+        "timezone": plan.timezone or agency.timezone,
+        "price_micros": micros(plan.price),
+        "included_minutes": plan.included_minutes,
+        "overage": "blocked" if plan.overage is None else "billed",
+        "overage_micros_per_minute": None if plan.overage is None else micros(plan.overage),
+        "increments": plan.increments,
+        "minimum_s": plan.minimum_s,
+        "connection_fee_micros": micros(plan.connection_fee),
+        "free_below_s": plan.free_below_s,
+        "outcomes": plan.outcomes.model_dump(exclude_none=True),
+        "packs": plan.packs if isinstance(plan.packs, bool) else list(plan.packs),
+        "due_days": plan.due_days,
+        "grace_days": plan.grace_days,
+        "late_calls": plan.late_calls,
+        "late_window_s": plan.late_window_s,
+        "allowance_alerts_percent": list(plan.allowance_alerts_percent),
+        "cap": cap_of(plan.cap),
+    }
+    content = json.dumps(terms, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    version = hashlib.sha256(content.encode()).hexdigest()[:VERSION_DIGITS]
+    return {"plan": name, "plan_version": version, **terms}
