@@ -1,16 +1,101 @@
-"""Names of the topics (without the prefix of the settings) and of the headers we write."""
+"""The topics: their names (without the prefix of the settings), how the broker keeps each, the headers we write.
+
+All have the same number of partitions, so that an account's outputs are in the partition of its facts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rating.outputs import (
+    ACCESS_EVENTS,
+    ALERTS,
+    BILLING_EVENTS,
+    DEAD_LETTERS,
+    DUPLICATES,
+    PAYMENT_REQUESTS,
+    RATED_CALLS,
+)
+
+__all__ = [
+    "ACCESS_EVENTS",
+    "ACCOUNT_EVENTS",
+    "ALERTS",
+    "BILLING_EVENTS",
+    "BILLING_LEDGER",
+    "CATALOGUE",
+    "DEAD_LETTERS",
+    "DUPLICATES",
+    "FORWARDED_HEADER",
+    "LEDGER",
+    "PAYMENT_REQUESTS",
+    "RATED_CALLS",
+    "SEEN_CALLS",
+    "TOPICS",
+    "Topic",
+]
 
 ACCOUNT_EVENTS = "account-events"
 CATALOGUE = "catalogue"
-RATED_CALLS = "rated-calls"
 SEEN_CALLS = "seen-calls"
-PAYMENT_REQUESTS = "payment-requests"
-BILLING_EVENTS = "billing-events"
-ALERTS = "alerts"
-DUPLICATES = "duplicates"
-DEAD_LETTERS = "dead-letters"
-ACCESS_EVENTS = "access-events"
 LEDGER = "ledger"
+# Where the billing job keeps its positions.
+BILLING_LEDGER = "billing-ledger"
 
 # On a record that was written to a wrong partition and passed on: "<partition>:<offset>" it came from.
 FORWARDED_HEADER = "callmeter-forwarded"
+
+DAY_MS = 86_400_000
+MIB = 1 << 20
+
+# Compaction leaves the newest segment alone and waits for half of the rest to be outdated: with the defaults (1 GiB)
+# a partition would hold gigabytes of outdated snapshots before the first one goes.
+COMPACTED = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(64 * MIB),
+    "min.cleanable.dirty.ratio": "0.1",
+}
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic's name without prefix, and what it sets differently from the broker's defaults."""
+
+    name: str
+    config: dict[str, str] = field(default_factory=dict)
+
+
+def _kept(days: int, **config: int) -> dict[str, str]:
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": str(days * DAY_MS),
+        **{name.replace("_", "."): str(value) for name, value in config.items()},
+    }
+
+
+TOPICS = (
+    # The log of record is never deleted. It takes records far above the largest fact (256 KiB), so that those too
+    # become dead letters rather than errors at somebody's producer.
+    Topic(
+        ACCOUNT_EVENTS,
+        {
+            "cleanup.policy": "delete",
+            "retention.ms": "-1",
+            "retention.bytes": "-1",
+            "max.message.bytes": str(8 * MIB),
+        },
+    ),
+    Topic(CATALOGUE, COMPACTED),
+    Topic(RATED_CALLS, _kept(days=30)),
+    Topic(BILLING_EVENTS, _kept(days=30)),
+    Topic(PAYMENT_REQUESTS, COMPACTED),
+    Topic(ALERTS, _kept(days=30)),
+    Topic(ACCESS_EVENTS, COMPACTED),
+    Topic(DUPLICATES, _kept(days=30)),
+    # Long enough to mend the cause of a dead letter and re-drive it.
+    Topic(DEAD_LETTERS, _kept(days=91, max_message_bytes=16 * MIB)),
+    Topic(LEDGER, {**COMPACTED, "max.message.bytes": str(16 * MIB)}),
+    Topic(BILLING_LEDGER, COMPACTED),
+    # A day more than the duplicate retention, which the index rebuilds itself from.
+    Topic(SEEN_CALLS, _kept(days=91, max_message_bytes=16 * MIB)),
+)
