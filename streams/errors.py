@@ -23,6 +23,26 @@ class TopicMissing(CallmeterError):
     """A topic that is needed does not exist, or has other partitions than its peers."""
 
 
+class PositionOutOfLog(CallmeterError):
+    """The position that a result was stored with is not in the log: records were lost."""
+
+
+class LedgerUnusable(CallmeterError):
+    """A partition's ledger has an open transaction of somebody else's, or a record that cannot be read."""
+
+
+class TakenOver(CallmeterError):
+    """Another worker has fenced this one off a partition."""
+
+
+class RecordRefused(CallmeterError):
+    """A record does not fit into any batch that the broker would take."""
+
+
+class FolderInUse(CallmeterError):
+    """Another process holds a folder of the data folder that only one may hold."""
+
+
 class ClickHouseUnreachable(CallmeterError):
     """ClickHouse does not answer, or refuses the data source name."""
 

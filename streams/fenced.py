@@ -1,0 +1,232 @@
+"""Exactly once for one partition: everything written, and the position it came from, in one fenced transaction.
+
+`FencedPartition` is the building block: the meter keeps its accounts and its position that way (`streams.ledger`), the
+billing job its position alone::
+
+    class BillingPartition(FencedPartition):
+        async def handle(self, records):
+            for record in records:
+                self.producer.add(ACCOUNT_EVENTS, key, fact)
+            await self.commit(records[-1].offset + 1)
+
+    Workers(lambda tp: BillingPartition(tp, settings, BILLING_LEDGER), ...)
+
+Its ledger is a compacted topic of its own with as many partitions as the one it reads; two roles never share one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFenced
+from faust.types import TP
+
+from streams.errors import LedgerUnusable, RecordRefused, TakenOver
+from streams.restore import read_to_end
+from streams.settings import Settings
+from streams.worker import PartitionWorker
+
+# The broker takes batches up to message.max.bytes = 1,048,588; a larger record travels alone, to topics that allow it.
+BATCH_BYTES = 1_000_000
+RECORD_BYTES = (16 << 20) - 1024
+POSITION = b"position"
+
+FENCED = (ProducerFenced, InvalidProducerEpoch, InvalidTxnState)
+Headers = Sequence[tuple[str, bytes]]
+
+
+class FencedProducer:
+    """The one producer that may write what comes of a partition. Starting it fences every earlier one.
+
+    Records are collected by `add` and written by `commit`, in one transaction. It is not safe for two tasks.
+    """
+
+    def __init__(self, settings: Settings, tp: TP) -> None:
+        """Make a producer that is not started.
+
+        Args:
+            settings: checked settings.
+            tp: the partition that is read (the broker's name); it names the transactional id.
+        """
+        self.partition = tp.partition
+        self.transactional_id = f"{settings.transactional_id}-{tp.topic}-{tp.partition}"
+        self._settings = settings
+        self._batches: dict[tuple[str, int], list[Any]] = {}
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Fence whoever had the partition before; an open transaction of his is aborted."""
+        self._producer = AIOKafkaProducer(
+            **self._settings.kafka_client(),
+            client_id=self.transactional_id,
+            transactional_id=self.transactional_id,
+            transaction_timeout_ms=int(self._settings.transaction_timeout_s * 1000),
+            max_batch_size=BATCH_BYTES,
+            linger_ms=0,
+        )
+        await self._producer.start()
+
+    async def stop(self) -> None:
+        """Close the connection."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
+
+    def add(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> None:
+        """Collect a record for the next transaction.
+
+        Args:
+            topic: name without prefix.
+            key: its key.
+            value: its value; None for a tombstone.
+            headers: its headers.
+            partition: where to; default: the number of the partition that is read.
+
+        Raises:
+            RecordRefused: no batch would take it.
+        """
+        if value is not None and len(value) > RECORD_BYTES:
+            raise RecordRefused(
+                f"a record for {topic}, key {key!r}, has {len(value)} bytes; at most {RECORD_BYTES} fit"
+            )
+        batches = self._batches_of(topic, self.partition if partition is None else partition)
+        if batches[-1].append(timestamp=None, key=key, value=value, headers=list(headers)) is None:
+            self._append_to_new(batches, topic, key, value, headers)
+
+    def add_many(self, records: Iterable[tuple[str, bytes | None, Any]]) -> None:
+        """Collect records (topic, key, value) without headers for our own partition; like `add`, but faster."""
+        now = ""
+        for topic, key, value in records:
+            if topic != now:
+                now, batches = topic, self._batches_of(topic, self.partition)
+                append = batches[-1].append
+            if append(timestamp=None, key=key, value=value) is None:
+                self.add(topic, key, value)
+                append = batches[-1].append
+
+    def _batches_of(self, topic: str, partition: int) -> list[Any]:
+        batches = self._batches.get((topic, partition))
+        if batches is None:
+            assert self._producer is not None
+            batches = self._batches[topic, partition] = [self._producer.create_batch()]
+        return batches
+
+    def _append_to_new(
+        self, batches: list[Any], topic: str, key: bytes | None, value: bytes | None, headers: Headers
+    ) -> None:
+        assert self._producer is not None
+        batches.append(self._producer.create_batch())
+        if batches[-1].append(timestamp=None, key=key, value=value, headers=list(headers)) is None:
+            raise RecordRefused(f"a record for {topic}, key {key!r}, does not fit into an empty batch")
+
+    async def commit(self) -> dict[str, int]:
+        """Write everything collected as one transaction.
+
+        Returns:
+            by topic (without prefix), for what went to our own partition: the offset after its last record.
+
+        Raises:
+            TakenOver: another producer has fenced this one; nothing was written.
+        """
+        collected, self._batches = self._batches, {}
+        producer = self._producer
+        assert producer is not None
+        ends: dict[str, int] = {}
+        try:
+            async with producer.transaction():
+                written = []
+                for (topic, partition), batches in collected.items():
+                    for batch in batches:
+                        batch.close()
+                        count = batch.record_count()
+                        future = await producer.send_batch(batch, self._settings.topic(topic), partition=partition)
+                        written.append((topic, partition, count, future))
+                await asyncio.gather(*(future for *_, future in written))
+        except FENCED:
+            raise TakenOver(f"{self.transactional_id}: another worker has taken this partition over") from None
+        for topic, partition, count, future in written:
+            if partition == self.partition:
+                ends[topic] = future.result().offset + count
+        return ends
+
+    def counts(self) -> dict[str, int]:
+        """By topic: how many records are collected."""
+        counted: dict[str, int] = {}
+        for (topic, _), batches in self._batches.items():
+            counted[topic] = counted.get(topic, 0) + sum(batch.record_count() for batch in batches)
+        return counted
+
+
+class FencedPartition(PartitionWorker):
+    """A worker whose results and position are written together, and restored from its own ledger topic.
+
+    Attributes:
+        producer: collects what `handle` writes; `commit` adds the position.
+    """
+
+    def __init__(self, tp: TP, settings: Settings, ledger: str) -> None:
+        """Make a worker that does nothing until it is opened.
+
+        Args:
+            tp: the partition to read.
+            settings: checked settings.
+            ledger: name without prefix of the compacted topic that holds this role's state, and nobody else's.
+        """
+        super().__init__(tp)
+        self.settings = settings
+        self.ledger = ledger
+        self.producer = FencedProducer(settings, tp)
+        self._position = 0
+
+    @property
+    def position(self) -> int:
+        """Offset of the next record to handle, as committed."""
+        return self._position
+
+    async def open(self) -> None:
+        """Fence, then restore: in this order, or what is read could still change.
+
+        Raises:
+            LedgerUnusable: the ledger's end cannot be trusted, or a record cannot be read.
+        """
+        await self.producer.start()
+        topic, restore = self.settings.topic(self.ledger), self.restore
+        async for records in read_to_end(self.settings, topic, self.tp.partition):
+            for record in records:
+                try:
+                    restore(record.key, record.value)
+                except ValueError as error:
+                    raise LedgerUnusable(
+                        f"{topic}-{self.tp.partition}: the record at offset {record.offset}, key {record.key!r}, "
+                        f"cannot be read: {error}"
+                    ) from None
+
+    async def close(self) -> None:
+        """Close the producer."""
+        await self.producer.stop()
+
+    def restore(self, key: bytes, value: bytes | None) -> None:
+        """Take in one ledger record, oldest first.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        if key != POSITION or value is None:
+            raise ValueError("a record of an unknown kind")
+        self._position = int(value)
+
+    async def commit(self, position: int) -> None:
+        """Write what was added and the position as one transaction."""
+        self.producer.add(self.ledger, POSITION, b"%d" % position)
+        await self.producer.commit()
+        self._position = position

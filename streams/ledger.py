@@ -1,0 +1,176 @@
+"""The meter's worker of one partition: its fold, its ledger, its index of rated calls.
+
+One transaction per batch holds the outputs, the snapshots of the accounts touched, the calls rated, what is passed on
+to other partitions, and the new position. So everything happens once, or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from aiokafka.structs import ConsumerRecord
+from faust.types import TP
+
+from rating.fold import Fold
+from rating.outputs import DeadLetter
+from streams.fenced import FencedPartition
+from streams.observe import (
+    ACCOUNTS,
+    BATCH_RECORDS,
+    CALLS_RATED,
+    DEAD_LETTERS_WRITTEN,
+    DUPLICATE_CALLS,
+    LAG_RECORDS,
+    PARTITION_CLOCK,
+    RECORDS_FORWARDED,
+    TRANSACTION_SECONDS,
+)
+from streams.seen_calls import SeenCallsIndex
+from streams.settings import Settings
+from streams.topics import (
+    ACCESS_EVENTS,
+    ACCOUNT_EVENTS,
+    ALERTS,
+    BILLING_EVENTS,
+    DEAD_LETTERS,
+    DUPLICATES,
+    FORWARDED_HEADER,
+    LEDGER,
+    PAYMENT_REQUESTS,
+    RATED_CALLS,
+    SEEN_CALLS,
+)
+
+NEEDS = (
+    ACCOUNT_EVENTS,
+    RATED_CALLS,
+    BILLING_EVENTS,
+    PAYMENT_REQUESTS,
+    ALERTS,
+    ACCESS_EVENTS,
+    DUPLICATES,
+    DEAD_LETTERS,
+    LEDGER,
+    SEEN_CALLS,
+)
+
+
+# The event loop gets its turn after so many records: a millisecond of work or ten.
+BREATH_RECORDS = 1_000
+
+
+class LedgerPartition(FencedPartition):
+    """Rates one partition of the log."""
+
+    def __init__(self, tp: TP, settings: Settings, partitions: int) -> None:
+        """Make a worker that does nothing until it is opened.
+
+        Args:
+            tp: the partition of ``account-events``.
+            settings: checked settings.
+            partitions: how many partitions there are: accounts that belong elsewhere are passed on.
+        """
+        super().__init__(tp, settings, LEDGER)
+        self._seen = SeenCallsIndex(settings, tp.partition)
+        self._fold = Fold(tp.partition, partitions, self._seen)
+        label = str(tp.partition)
+        self._lag, self._accounts = LAG_RECORDS.labels(label), ACCOUNTS.labels(label)
+        self._clock = PARTITION_CLOCK.labels(label)
+
+    @property
+    def position(self) -> int:
+        """Offset of the next record to rate, as the ledger has it."""
+        return self._fold.position
+
+    async def open(self) -> None:
+        """Fence, restore the accounts, then let the index of rated calls catch up."""
+        await super().open()
+        self._fold.restored()
+        await self._seen.open(self._fold.position)
+        self._show()
+
+    async def close(self) -> None:
+        """Let go of the index and the producer."""
+        await self._seen.close()
+        await super().close()
+        for gauge in (LAG_RECORDS, ACCOUNTS, PARTITION_CLOCK):
+            gauge.remove(str(self.tp.partition))
+
+    def restore(self, key: bytes, value: bytes | None) -> None:
+        """Take in one ledger record."""
+        self._fold.restore(key, value)
+
+    def lagging(self, records: int) -> None:
+        """Show how far behind the partition is."""
+        super().lagging(records)
+        self._lag.set(records)
+
+    async def handle(self, records: list[ConsumerRecord]) -> None:
+        """Rate a batch. A large tick is committed slice by slice, and other partitions have their turn in between."""
+        fold, forwards = self._fold.fold, self._fold.forwards
+        done = 0
+        for at, record in enumerate(records):
+            # Only records that were passed on to us have headers of interest, and hardly any has headers at all.
+            headers = record.headers
+            forwarded = bool(headers) and any(name == FORWARDED_HEADER for name, _ in headers)
+            while not fold(record.value, record.offset, record.key, forwarded):
+                await self._store(at - done)
+                done = at
+                if self.stopping:
+                    return
+            if forwards:
+                self._forward(record.offset)
+            if not at % BREATH_RECORDS:
+                await asyncio.sleep(0)
+        await self._store(len(records) - done)
+
+    def _forward(self, offset: int) -> None:
+        """Pass a record on to the partition of its account, in this very transaction."""
+        mark = (FORWARDED_HEADER, b"%d:%d" % (self.tp.partition, offset))
+        for partition, key, value in self._fold.forwards:
+            self.producer.add(ACCOUNT_EVENTS, key, value, (mark,), partition)
+            RECORDS_FORWARDED.inc()
+        self._fold.forwards.clear()
+
+    async def _store(self, records: int) -> None:
+        """Commit what the fold gave out, and its position, as one transaction."""
+        began = time.perf_counter()
+        producer, seen, outputs = self.producer, self._seen, self._fold.outputs
+        letters = [(key, letter) for _, key, letter in outputs if isinstance(letter, DeadLetter)]
+        for key, letter in letters:
+            producer.add(DEAD_LETTERS, key, letter.value, _headers(self.settings, letter))
+        producer.add_many([output for output in outputs if output[0] != DEAD_LETTERS] if letters else outputs)
+        outputs.clear()
+        calls = seen.take_records()
+        for packed in calls:
+            producer.add(SEEN_CALLS, None, packed)
+        producer.add_many((LEDGER, key, value) for key, value in self._fold.drain_ledger())
+        counts = producer.counts()
+        ends = await producer.commit()
+        if calls:
+            seen.committed(calls, ends[SEEN_CALLS])
+        TRANSACTION_SECONDS.observe(time.perf_counter() - began)
+        BATCH_RECORDS.observe(records)
+        CALLS_RATED.inc(counts.get(RATED_CALLS, 0))
+        DUPLICATE_CALLS.inc(counts.get(DUPLICATES, 0))
+        for _, letter in letters:
+            DEAD_LETTERS_WRITTEN.labels(letter.reason).inc()
+        self._show()
+
+    def _show(self) -> None:
+        self._accounts.set(self._fold.accounts_count)
+        if self._fold.clock is not None:
+            self._clock.set(self._fold.clock.timestamp())
+
+
+def _headers(settings: Settings, letter: DeadLetter) -> list[tuple[str, bytes]]:
+    """Why a record was refused, and where it was read."""
+    named = {
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "topic": settings.topic(letter.topic),
+        "partition": str(letter.partition),
+        "offset": str(letter.offset),
+    }
+    return [(name, value.encode()) for name, value in named.items()]

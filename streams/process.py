@@ -1,0 +1,36 @@
+"""How a role's process ends when something is wrong: at once, with one clear line; its supervisor restarts it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import NoReturn
+
+import structlog
+
+from streams.errors import CallmeterError
+
+log = structlog.get_logger("callmeter")
+
+
+def fail(error: BaseException) -> NoReturn:
+    """End the process non-zero.
+
+    Nothing is cleaned up, on purpose: an orderly stop could store something that came of the error. Open transactions
+    are aborted by whoever fences this process.
+
+    Args:
+        error: why. A `CallmeterError` is for its reader alone; anything else is a defect or a lost connection, and is
+            logged with its origin.
+    """
+    if isinstance(error, CallmeterError):
+        log.error(str(error))
+        code = error.exit_code
+    else:
+        log.error(f"stopped by an error: {type(error).__name__}: {error}", exc_info=error)
+        code = 70
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

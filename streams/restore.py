@@ -1,0 +1,63 @@
+"""Reading a partition to its end, where the end can be trusted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from streams.errors import LedgerUnusable
+from streams.settings import Settings
+
+
+async def read_to_end(
+    settings: Settings, topic: str, partition: int, start: int = 0
+) -> AsyncIterator[list[ConsumerRecord]]:
+    """Committed records of a partition, in order, from ``start`` to the end.
+
+    The end is where the last stable offset equals the high watermark. While a transaction is open the two differ, and
+    what it wrote may or may not come to count.
+
+    Args:
+        settings: checked settings.
+        topic: the broker's name.
+        partition: its number.
+        start: offset of the first record wanted; the log's start or end if it lies outside of the log.
+
+    Raises:
+        LedgerUnusable: a transaction stays open for longer than our own ones ever could.
+    """
+    tp = TopicPartition(topic, partition)
+    consumer = AIOKafkaConsumer(
+        **settings.kafka_client(),
+        isolation_level="read_committed",
+        auto_offset_reset="none",
+        max_poll_records=10_000,
+        max_partition_fetch_bytes=8 << 20,
+        fetch_max_wait_ms=20,
+    )
+    await consumer.start()
+    try:
+        consumer.assign([tp])
+        first, last = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+        consumer.seek(tp, min(max(start, first), last))
+        deadline = time.monotonic() + settings.transaction_timeout_s + 5
+        while True:
+            records = (await consumer.getmany(tp, timeout_ms=50)).get(tp)
+            if records:
+                yield records
+            position = await consumer.position(tp)
+            stable, high = consumer.last_stable_offset(tp), consumer.highwater(tp)
+            if high is None or position < stable:
+                continue
+            if stable == high:
+                return
+            if time.monotonic() > deadline:
+                raise LedgerUnusable(
+                    f"{topic}-{partition}: somebody's transaction has been open since offset {stable}, so the "
+                    "partition has no end that can be trusted; kafka-transactions.sh find-hanging names its producer"
+                )
+    finally:
+        await consumer.stop()

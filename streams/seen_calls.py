@@ -1,0 +1,241 @@
+"""The index of rated calls of one partition, on disk: which calls are duplicates.
+
+It is a copy of the ``seen-calls`` topic, where each of the meter's transactions writes what it rated. So it may lag, be
+lost with its machine, or die in the middle of a write: it stores how far into that topic it got, together with the
+entries, and catches up when it is opened. Entries not yet in RocksDB are looked up in memory first.
+
+An entry that is too new does no harm: a call counts as a duplicate only of a smaller offset. Old entries stay; the
+retention is judged by their clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import struct
+import time
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import structlog
+from aiokafka.structs import ConsumerRecord
+from rocksdict import (
+    BlockBasedIndexType,
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteOptions,
+)
+
+from streams.errors import FolderInUse, LedgerUnusable
+from streams.restore import read_to_end
+from streams.settings import Settings
+from streams.topics import SEEN_CALLS
+
+log = structlog.get_logger("callmeter")
+
+# 16 bytes of hash; offset and clock (unix seconds, -1 before the first tick), both signed and big-endian.
+HASH_BYTES = 16
+ENTRY_BYTES = 32
+_NUMBERS = struct.Struct(">qq")
+_pack, _unpack = _NUMBERS.pack, _NUMBERS.unpack
+# Several records a transaction if need be: each stays within one ordinary batch.
+RECORD_ENTRIES = 30_000
+# Entries are written to RocksDB by the thousand: small enough not to hold up the loop, large enough to be cheap.
+WRITE_ENTRIES = 4_000
+MIB = 1 << 20
+# Another process that stops, or is killed, lets go of the folder within this time.
+LOCK_WAIT_S = 30.0
+
+# What the index knows of itself: next offset in the topic, offset of the last record taken in, digest of that record.
+_ABOUT = b"about"
+_ABOUT_NUMBERS = struct.Struct(">qq16s")
+
+# Shared by all partitions of the process, so that memory stays flat however many there are.
+_cache = Cache(64 * MIB)
+_write_options = WriteOptions()
+# What a crash loses is read again from the topic.
+_write_options.disable_wal = True
+
+
+class SeenCallsIndex:
+    """The rated calls of one partition (`rating.seen.SeenCalls`).
+
+    Use: `open`; then for each transaction `get` and `put`, `take_records` into it, `committed` after it.
+    """
+
+    def __init__(self, settings: Settings, partition: int) -> None:
+        """Make an index that is not open."""
+        self._settings = settings
+        self._topic = settings.topic(SEEN_CALLS)
+        self._partition = partition
+        self._folder = settings.folder / "seen-calls" / self._topic / str(partition)
+        self._pending: dict[bytes, bytes] = {}
+        self._fresh: list[bytes] = []
+        self._about = (0, -1, bytes(HASH_BYTES))
+        self._db: Rdict | None = None
+
+    # -- the fold asks and tells
+
+    def get(self, call_hash: bytes) -> tuple[int, int] | None:
+        """Offset and clock of a call's rating, or None."""
+        value = self._pending.get(call_hash)
+        if value is None:
+            value = self._lookup(call_hash)
+            if value is None:
+                return None
+        offset, clock = _unpack(value)
+        return offset, clock
+
+    def put(self, call_hash: bytes, offset: int, clock: int) -> None:
+        """Remember a call as rated."""
+        value = _pack(offset, clock)
+        self._pending[call_hash] = value
+        self._fresh.append(call_hash + value)
+
+    # -- around a transaction
+
+    def take_records(self) -> list[bytes]:
+        """Values of the ``seen-calls`` records for the transaction at hand: what was put since the last time."""
+        fresh, self._fresh = self._fresh, []
+        return [b"".join(fresh[at : at + RECORD_ENTRIES]) for at in range(0, len(fresh), RECORD_ENTRIES)]
+
+    def committed(self, records: Sequence[bytes], end: int) -> None:
+        """The transaction was committed, so what was put may be written to disk, now or later.
+
+        Args:
+            records: what `take_records` gave, at least one.
+            end: the offset after the last of them.
+        """
+        self._about = (end, end - 1, _digest(records[-1]))
+        if len(self._pending) >= WRITE_ENTRIES:
+            self._write(self._pending)
+
+    # -- opening and closing
+
+    async def open(self, ledger_position: int) -> None:
+        """Open the folder and catch up with the topic. What is missing, broken or of another topic is built anew.
+
+        Args:
+            ledger_position: where the partition's ledger stands. All entries are of smaller offsets.
+
+        Raises:
+            FolderInUse: another process holds the folder.
+            LedgerUnusable: the topic has calls that the ledger does not know of: the ledger is lost or older.
+        """
+        await self._open_folder()
+        if await self._catch_up(ledger_position):
+            return
+        log.warning("building the index of rated calls anew", folder=str(self._folder))
+        await self._remove_folder()
+        await self._open_folder()
+        await self._catch_up(ledger_position)
+
+    async def close(self) -> None:
+        """Write what is pending and let go of the folder."""
+        if self._db is not None:
+            self._write(self._pending)
+            db, self._db = self._db, None
+            await asyncio.to_thread(_close, db)
+
+    async def _open_folder(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                db = await asyncio.to_thread(Rdict, str(self._folder), _options())
+                break
+            except Exception as error:
+                if "lock" not in str(error).lower():
+                    log.warning("the index of rated calls cannot be opened", reason=str(error))
+                    await self._remove_folder()
+                    self._folder.mkdir(parents=True, exist_ok=True)
+                elif time.monotonic() > deadline:
+                    raise FolderInUse(
+                        f"{self._folder} is held by another process, which has lost this partition but hangs; end it, "
+                        "or set CALLMETER_DATA_FOLDER to another folder"
+                    ) from None
+                await asyncio.sleep(0.1)
+        db.set_write_options(_write_options)
+        self._db, self._lookup = db, db.get
+        about = db.get(_ABOUT)
+        self._about = _ABOUT_NUMBERS.unpack(about) if about else (0, -1, bytes(HASH_BYTES))
+
+    async def _remove_folder(self) -> None:
+        if self._db is not None:
+            db, self._db = self._db, None
+            db.close()
+        await asyncio.to_thread(shutil.rmtree, self._folder)
+
+    async def _catch_up(self, ledger_position: int) -> bool:
+        """False if the index is not of this topic: its last record is not there."""
+        _, last, digest = self._about
+        known = last < 0
+        async for records in read_to_end(self._settings, self._topic, self._partition, max(last, 0)):
+            if not known:
+                if records[0].offset != last or _digest(records[0].value) != digest:
+                    return False
+                known = True
+                del records[0]
+            for record in records:
+                self._take_in(record, ledger_position)
+        self._write(self._pending)
+        return known
+
+    def _take_in(self, record: ConsumerRecord, ledger_position: int) -> None:
+        value = record.value
+        if _unpack(value[-_NUMBERS.size :])[0] >= ledger_position:
+            raise LedgerUnusable(
+                f"{self._topic}-{self._partition} tells of calls rated beyond offset {ledger_position}, where the "
+                "ledger stands: the ledger was lost or set back, and calls would be rated twice"
+            )
+        pending = self._pending
+        for at in range(0, len(value), ENTRY_BYTES):
+            pending[value[at : at + HASH_BYTES]] = value[at + HASH_BYTES : at + ENTRY_BYTES]
+        self._about = (record.offset + 1, record.offset, _digest(value))
+        if len(pending) >= WRITE_ENTRIES:
+            self._write(pending)
+
+    def _write(self, entries: dict[bytes, bytes]) -> None:
+        assert self._db is not None
+        batch = WriteBatch(raw_mode=True)
+        put = batch.put
+        for key, value in entries.items():
+            put(key, value)
+        put(_ABOUT, _ABOUT_NUMBERS.pack(*self._about))
+        self._db.write(batch)
+        entries.clear()
+
+
+def _digest(record: bytes) -> bytes:
+    return blake2b(record, digest_size=HASH_BYTES).digest()
+
+
+def _close(db: Rdict) -> None:
+    db.flush()
+    db.close()
+
+
+def _options() -> Options:
+    """RocksDB for 32-byte entries that are written once and mostly asked for in vain."""
+    table = BlockBasedOptions()
+    table.set_bloom_filter(10, False)
+    # Filters and indexes live in the cache too, in small blocks: their memory is bounded, whatever the retention.
+    table.set_block_cache(_cache)
+    table.set_cache_index_and_filter_blocks(True)
+    table.set_partition_filters(True)
+    table.set_index_type(BlockBasedIndexType.two_level_index_search())
+    table.set_pin_top_level_index_and_filter(True)
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_block_based_table_factory(table)
+    options.set_write_buffer_size(8 * MIB)
+    options.set_memtable_whole_key_filtering(True)
+    options.set_memtable_prefix_bloom_ratio(0.1)
+    options.set_compression_type(DBCompressionType.none())
+    options.set_keep_log_file_num(2)
+    options.set_stats_dump_period_sec(0)
+    return options

@@ -1,0 +1,187 @@
+"""Consuming on Faust without trusting its commits: what a role (meter, sink, billing job) builds on.
+
+A role writes a `PartitionWorker` (how a partition's position and state are restored, what one batch does), and an agent
+that reads as its topology::
+
+    workers = Workers(SinkPartition, settings.flight_records, settings.batch_records)
+    app = make_app("sink", settings, workers, ["rated-calls"])
+
+    @app.agent(runs(app, "rated-calls"))
+    async def store(stream):
+        async for run in stream:
+            await workers.put(run)
+
+    await serve([app], settings)
+
+Order on assignment: `Positions.assigned` fences, restores and names the positions; they are checked against the log's
+start and end; then reading goes on there. When partitions are taken away, the batch in hand is finished first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any, Protocol
+
+import faust
+import structlog
+from faust.app import BootStrategy
+from faust.types import TP
+
+from streams import driver  # noqa: F401  registers the transport's name
+from streams.administration import check_topics
+from streams.errors import CallmeterError
+from streams.flight import Flight, Run
+from streams.observe import Watch, configure_structlog, logging_config, observatory
+from streams.process import fail
+from streams.settings import Settings
+from streams.worker import PartitionWorker, Workers
+
+__all__ = ["Flight", "PartitionWorker", "Positions", "RoleApp", "Run", "Workers", "make_app", "runs", "serve"]
+
+log = structlog.get_logger("callmeter")
+
+
+class Positions(Protocol):
+    """Who knows where reading goes on: the meter's ledgers, the sink's ClickHouse, the billing job's group offsets.
+
+    `Workers` is the one to use; another is hardly ever needed. An exception of any method ends the process.
+    """
+
+    flight: Flight
+    ready: bool
+
+    async def assigned(self, partitions: Set[TP]) -> Mapping[TP, int]:
+        """Close what is gone, fence and restore what is new; the offset where each goes on. Topics are broker names."""
+
+    async def lost(self, partitions: Set[TP]) -> None:
+        """Finish what is in hand: these partitions may go to another member."""
+
+    def lagging(self, tp: TP, records: int) -> None:
+        """Every few seconds: how many records of a partition are not done yet."""
+
+    async def close(self) -> None:
+        """The process stops: finish what is in hand and let go of everything."""
+
+
+class WithoutExtras(BootStrategy):
+    """Faust starts no web server and no producer of its own, whatever its command line says."""
+
+    enable_web = False
+    enable_kafka_producer = False
+
+
+class Runs(faust.Schema):
+    """The transport's messages carry a `Run` already: there is nothing to decode."""
+
+    def loads_key(self, app: Any, message: Any, **kwargs: Any) -> None:
+        """Runs have no key."""
+
+    def loads_value(self, app: Any, message: Any, **kwargs: Any) -> Run:
+        """The run itself."""
+        run: Run = message.value
+        return run
+
+
+class RoleApp(faust.App):
+    """A Faust app that ends the process rather than go on after an error, and stops only between batches."""
+
+    BootStrategy = WithoutExtras
+    settings: Settings
+    positions: Positions
+    watch: Watch
+    needs: Sequence[str]
+
+    @property
+    def flight(self) -> Flight:
+        """The budget of records in flight."""
+        return self.positions.flight
+
+    async def on_first_start(self) -> None:
+        """Faust would make folders for its tables; look instead whether the topics are there."""
+        try:
+            await check_topics(self.settings, self.needs)
+        except CallmeterError as error:
+            fail(error)
+
+    async def on_start(self) -> None:
+        """Show the role to the outside."""
+        await observatory.add(self.watch, self.settings)
+        await super().on_start()
+
+    async def on_stop(self) -> None:
+        """Stop the flow, finish the batches in hand; only then leave the group."""
+        log.info("stopping", role=self.watch.role)
+        await super().on_stop()
+        try:
+            await self.positions.close()
+        except Exception as error:
+            fail(error)
+        await observatory.remove(self.watch)
+
+    async def crash(self, reason: BaseException) -> None:
+        """Whatever dies inside Faust takes the process with it."""
+        fail(reason)
+
+
+def make_app(role: str, settings: Settings, positions: Positions, needs: Iterable[str]) -> RoleApp:
+    """A Faust app on our transport.
+
+    Args:
+        role: ``meter``, ``sink``, ``billing``; the consumer group is ``<group_id>-<role>``.
+        settings: checked settings.
+        positions: who knows where reading goes on.
+        needs: all topics that the role reads or writes, without prefix. They must exist, with the same number of
+            partitions.
+    """
+    configure_structlog()
+    group = f"{settings.group_id}-{role}"
+    app = RoleApp(
+        group,
+        broker=f"callmeter://{settings.bootstrap}",
+        datadir=settings.folder / "faust",
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        agent_supervisor="mode.supervisors.CrashingSupervisor",
+        broker_max_poll_records=5_000,
+        consumer_max_fetch_size=4 << 20,
+        broker_commit_interval=2.0,
+        # A restore may take long, and Faust would go on without it when this is over.
+        broker_request_timeout=86_400.0,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=1_000_000,
+        logging_config=logging_config(settings),
+    )
+    app.settings = settings
+    app.positions = positions
+    app.needs = tuple(needs)
+    app.watch = Watch(role, lambda: None if positions.ready else "partitions to be assigned and restored")
+    return app
+
+
+def runs(app: RoleApp, *topics: str) -> Any:
+    """The channel of an agent: runs of records of these topics (names without prefix)."""
+    return app.topic(*map(app.settings.topic, topics), schema=Runs(), acks=False)
+
+
+async def serve(apps: Sequence[RoleApp], settings: Settings) -> None:
+    """Run apps in this process until SIGTERM or SIGINT, then stop them one after the other, in order.
+
+    Anything unexpected ends the process with a code other than 0; see `streams.process`.
+
+    Raises:
+        BrokerUnreachable: no broker answers at the start.
+        TopicMissing: a topic that is needed is not there.
+    """
+    await check_topics(settings, sorted({topic for app in apps for topic in app.needs}))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    for app in apps:
+        await app.start()
+    await stop.wait()
+    for app in apps:
+        await app.stop()

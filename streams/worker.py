@@ -1,0 +1,194 @@
+"""One task a partition: what queued up while the last batch was committed becomes the next batch.
+
+A role (meter, sink, billing job) says what a batch is by a subclass of `PartitionWorker`; `Workers` opens and closes
+them as partitions come and go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Set
+from typing import final
+
+from aiokafka.structs import ConsumerRecord
+from faust.types import TP
+
+from streams.flight import Flight, Run
+from streams.process import fail
+
+# A batch that is in hand when its partition is taken away has this long to be finished.
+SETTLE_S = 20.0
+
+
+class LostRun(Exception):
+    """A run does not follow the one before it: records would be skipped."""
+
+
+class PartitionWorker(ABC):
+    """Handles the records of one partition, batch by batch, in order.
+
+    An exception of any of its methods ends the process: nothing is retried in place, nothing is skipped. Whoever starts
+    next goes on from the position that was stored together with the last result.
+
+    Attributes:
+        tp: the partition it reads.
+        behind: records of the log not done yet, as of a few seconds ago.
+        stopping: set when the partition is taken away or the process stops: a long `handle` should return at the next
+            point where its position is stored.
+    """
+
+    settle_s = SETTLE_S
+
+    def __init__(self, tp: TP) -> None:
+        """Make a worker that does nothing until it is opened."""
+        self.tp = tp
+        self.behind = 0
+        self.stopping = False
+        self._queue: deque[Run] = deque()
+        self._queued = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._next = 0
+
+    @property
+    @abstractmethod
+    def position(self) -> int:
+        """Offset of the next record to handle: stored together with what came of the records before it."""
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Keep any other owner out, and restore the state and the position."""
+
+    @abstractmethod
+    async def handle(self, records: list[ConsumerRecord]) -> None:
+        """Do one batch, and store its result and the new position as one. It may stop short only if `stopping`."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of what `open` took. Nothing is in hand then."""
+
+    def lagging(self, records: int) -> None:
+        """Called every few seconds: how many records of the log are not done yet."""
+        self.behind = records
+
+    @final
+    def start(self, flight: Flight, batch_records: int) -> None:
+        """Begin to handle runs, from `position` on."""
+        self.stopping = False
+        self._next = self.position
+        flight.done[self.tp] = self._next
+        self._task = asyncio.create_task(self._work(flight, batch_records), name=f"{self.tp.topic}-{self.tp.partition}")
+
+    @final
+    def put(self, run: Run) -> None:
+        """Queue a run.
+
+        Raises:
+            LostRun: it does not follow the one before it.
+        """
+        if run.follows != self._next:
+            raise LostRun(f"{self.tp.topic}-{self.tp.partition}: got records after {run.follows}, not {self._next}")
+        self._next = run.records[-1].offset + 1
+        self._queue.append(run)
+        self._queued.set()
+
+    @final
+    async def settle(self) -> None:
+        """Finish the batch in hand and drop what is queued; it will be read again.
+
+        Raises:
+            TimeoutError: the batch took longer than ``settle_s``; it was cancelled and its state must not be used.
+        """
+        self.stopping = True
+        self._queue.clear()
+        self._queued.set()
+        task, self._task = self._task, None
+        if task is not None:
+            await asyncio.wait_for(task, self.settle_s)
+
+    async def _work(self, flight: Flight, batch_records: int) -> None:
+        queue, queued = self._queue, self._queued
+        try:
+            while not self.stopping:
+                await queued.wait()
+                records: list[ConsumerRecord] = []
+                while queue and len(records) < batch_records:
+                    records.extend(queue.popleft().records)
+                if not queue:
+                    queued.clear()
+                if records:
+                    epoch = flight.epoch
+                    await self.handle(records)
+                    if epoch == flight.epoch:
+                        flight.land(self.tp, len(records), self.position)
+        except Exception as error:
+            fail(error)
+
+
+class Workers:
+    """The workers of one app, opened and closed as partitions come and go (`Positions` of the transport).
+
+    Attributes:
+        flight: the app's budget of records in flight.
+        ready: every partition that is ours was opened and restored.
+    """
+
+    def __init__(self, make: Callable[[TP], PartitionWorker], flight_records: int, batch_records: int) -> None:
+        """Start without partitions.
+
+        Args:
+            make: makes the worker of a partition.
+            flight_records: most records fetched and not yet done.
+            batch_records: most records in one batch, give or take one run.
+        """
+        self.flight = Flight(flight_records)
+        self.ready = False
+        self._make = make
+        self._batch_records = batch_records
+        self._workers: dict[TP, PartitionWorker] = {}
+
+    def __iter__(self) -> Iterator[PartitionWorker]:
+        """The workers of the partitions that are ours now."""
+        return iter(tuple(self._workers.values()))
+
+    async def put(self, run: Run) -> None:
+        """Give a run to its partition's worker; a stale one is dropped."""
+        if run.epoch == self.flight.epoch:
+            self._workers[run.tp].put(run)
+
+    async def lost(self, partitions: Set[TP]) -> None:
+        """These may go elsewhere: finish what is in hand. They stay open until `assigned` says who has them."""
+        self.ready = False
+        self.flight.new_epoch()
+        await asyncio.gather(*(worker.settle() for tp, worker in self._workers.items() if tp in partitions))
+
+    async def assigned(self, partitions: Set[TP]) -> Mapping[TP, int]:
+        """Close workers of partitions that are gone, open those of new ones.
+
+        Args:
+            partitions: all that are ours from now on.
+
+        Returns:
+            for each of them, the offset where reading goes on.
+        """
+        await self.lost(set(self._workers))
+        gone = [self._workers.pop(tp) for tp in set(self._workers) - partitions]
+        await asyncio.gather(*(worker.close() for worker in gone))
+        new = {tp: self._make(tp) for tp in partitions - set(self._workers)}
+        await asyncio.gather(*(worker.open() for worker in new.values()))
+        self._workers.update(new)
+        for worker in self._workers.values():
+            worker.start(self.flight, self._batch_records)
+        self.ready = True
+        return {tp: worker.position for tp, worker in self._workers.items()}
+
+    def lagging(self, tp: TP, records: int) -> None:
+        """Tell a worker how far behind it is."""
+        if worker := self._workers.get(tp):
+            worker.lagging(records)
+
+    async def close(self) -> None:
+        """Finish what is in hand and close everything."""
+        await self.assigned(set())
+        self.ready = False
