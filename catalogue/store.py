@@ -10,18 +10,20 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from catalogue.collection import MODELS, Catalogue, Entry, Kind
+from catalogue.collection import MODELS, Catalogue, Entry
 from rating.partitioner import partition_of
 from streams.administration import check_topics
 from streams.errors import CallmeterError, TakenOver
-from streams.fenced import FencedProducer
 from streams.restore import read_to_end
 from streams.settings import Settings
 from streams.topics import CATALOGUE
+
+if TYPE_CHECKING:
+    from streams.fenced import FencedProducer
 
 
 def encode(entry: Entry) -> bytes:
@@ -43,9 +45,8 @@ def decode(key: bytes, value: bytes) -> Entry:
     if not isinstance(content, dict) or not isinstance(content.get("retired"), bool):
         raise ValueError("not an object with retired: true or false")
     retired = content.pop("retired")
-    known = cast(Kind, kind)
     try:
-        return Entry(agency, known, own, MODELS[known].model_validate(content), retired)
+        return Entry(agency, kind, own, MODELS[kind].model_validate(content), retired)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
@@ -118,7 +119,10 @@ async def editing(settings: Settings) -> AsyncIterator[Editor]:
     Raises:
         as `read`.
     """
+    # Late: this brings in Faust, half a second that a command which only reads need not wait.
     from faust.types import TP
+
+    from streams.fenced import FencedProducer
 
     partitions = await check_topics(settings, [CATALOGUE])
     producer = FencedProducer(settings, TP(settings.topic(CATALOGUE), 0))
@@ -127,3 +131,19 @@ async def editing(settings: Settings) -> AsyncIterator[Editor]:
         yield Editor(await _read(settings, partitions), producer, partitions)
     finally:
         await producer.stop()
+
+
+async def put(settings: Settings, entry: Entry) -> None:
+    """Write one entry that no file holds, such as an assignment, whoever else is changing the catalogue.
+
+    Raises:
+        BrokerUnreachable, TopicMissing: there is nowhere to write to.
+    """
+    from aiokafka import AIOKafkaProducer
+
+    partitions = await check_topics(settings, [CATALOGUE])
+    key = entry.key.encode()
+    async with AIOKafkaProducer(**settings.kafka_client(), acks="all", enable_idempotence=True) as producer:
+        await producer.send_and_wait(
+            settings.topic(CATALOGUE), encode(entry), key, partition=partition_of(key, partitions)
+        )

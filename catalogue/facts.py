@@ -1,0 +1,136 @@
+"""Facts made from the catalogue: what the daily commands and `simulate` write into the log.
+
+All are plain dicts, ready for JSON. The same arguments give the same bytes: ids that are not given by the caller are
+derived from the fact's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from catalogue.collection import Catalogue
+from catalogue.kinds import identifier
+from catalogue.spelling import micros
+from catalogue.terms import currency_of, terms_of
+from rating.facts import END_OF_TIME, FIRST_TIME
+from rating.period import instant
+from streams.errors import CallmeterError
+
+Fact = dict[str, Any]
+
+_date = re.compile(r"\d{4}-\d\d-\d\d").fullmatch
+_long_fraction = re.compile(r"\.\d{7}").search
+
+
+def parse_time(text: str, timezone: str) -> datetime:
+    """A time that a person wrote, in UTC: ``2026-11-01T00:00:00-05:00``, or a date for its midnight in a time zone.
+
+    Raises:
+        CallmeterError: it is neither, lacks a zone, is too exact or not between 2000 and 2100.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+        if _date(text):
+            at = instant(at, timezone)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None or _long_fraction(text):
+        raise CallmeterError(
+            f"{text!r} is no time; write a date such as 2026-11-01 (midnight in {timezone}) or a time with its zone "
+            "such as 2026-11-01T00:00:00-05:00"
+        )
+    if not FIRST_TIME <= at < END_OF_TIME:
+        raise CallmeterError(f"{text} is not between 2000 and 2100")
+    return at.astimezone(UTC)
+
+
+def time_text(at: datetime) -> str:
+    """A time as facts and commands write it: ISO 8601 in UTC."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def encode(fact: Fact) -> bytes:
+    """A fact as its record's value."""
+    return json.dumps(fact, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def check_fact_id(fact_id: str) -> str:
+    """A fact's id as given by a person.
+
+    Raises:
+        CallmeterError: it is empty, longer than 128 bytes or has white space.
+    """
+    try:
+        return identifier(fact_id)
+    except ValueError as error:
+        raise CallmeterError(f"--id {fact_id!r}: {error}") from None
+
+
+def subscription_id_of(account_id: str, fact_id: str) -> str:
+    """The id of the subscription that a fact starts: another fact, or another account, gives another one."""
+    return "sub_" + hashlib.blake2b(f"{account_id}\0{fact_id}".encode(), digest_size=8).hexdigest()
+
+
+def subscription_started(catalogue: Catalogue, account_id: str, plan: str, at: datetime, fact_id: str) -> Fact:
+    """An account is put on a plan; its terms are frozen here.
+
+    Raises:
+        CallmeterError: the account or plan is not in the catalogue.
+        Refused: it is retired, or of another agency.
+    """
+    agency = catalogue.account(account_id).agency
+    name, found = catalogue.plan(plan, agency)
+    return {
+        **_head("subscription.started", catalogue, account_id, at, fact_id),
+        "subscription_id": subscription_id_of(account_id, fact_id),
+        "terms": terms_of(name, found, catalogue.agency(agency)),
+    }
+
+
+def subscription_canceled(
+    catalogue: Catalogue, account_id: str, subscription_id: str, when: str, at: datetime, fact_id: str
+) -> Fact:
+    """A subscription ends: ``when`` is ``now`` or ``period_end``."""
+    head = _head("subscription.canceled", catalogue, account_id, at, fact_id)
+    return {**head, "subscription_id": subscription_id, "when": when}
+
+
+def pack_applied(catalogue: Catalogue, account_id: str, pack: str, at: datetime, fact_id: str) -> Fact:
+    """A pack is sold to an account.
+
+    Raises:
+        CallmeterError: the account or pack is not in the catalogue.
+        Refused: it is retired, or of another agency.
+    """
+    agency = catalogue.account(account_id).agency
+    name, found = catalogue.pack(pack, agency)
+    return {
+        **_head("pack.applied", catalogue, account_id, at, fact_id),
+        "pack": name,
+        "minutes": found.minutes,
+        "credit_micros": micros(found.credit),
+        "price_micros": micros(found.price),
+        "currency": currency_of(found, catalogue.agency(agency)),
+    }
+
+
+def wallet_adjusted(
+    catalogue: Catalogue, account_id: str, minutes: int, credit_micros: int, reason: str, at: datetime, fact_id: str
+) -> Fact:
+    """Wallet and credit are corrected by a difference of either sign."""
+    head = _head("wallet.adjusted", catalogue, account_id, at, fact_id)
+    return {**head, "minutes": minutes, "credit_micros": credit_micros, "reason": reason}
+
+
+def cap_set(catalogue: Catalogue, account_id: str, cap: dict[str, Any] | None, at: datetime, fact_id: str) -> Fact:
+    """The account's cap from now on (`catalogue.terms.cap_of`); None clears it."""
+    return {**_head("cap.set", catalogue, account_id, at, fact_id), "cap": cap}
+
+
+def _head(kind: str, catalogue: Catalogue, account_id: str, at: datetime, fact_id: str) -> Fact:
+    agency = catalogue.account(account_id, even_retired=True).agency
+    return {"type": kind, "fact_id": fact_id, "account_id": account_id, "agency_id": agency, "at": time_text(at)}
