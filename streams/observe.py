@@ -35,6 +35,7 @@ SINK_WAITING = Gauge("callmeter_sink_waiting", "1 while the sink waits for Click
 SINK_LAG_RECORDS = Gauge("callmeter_sink_lag_records", "Records not yet in ClickHouse", ["topic", "partition"])
 PAYMENT_REQUESTS_RAISED = Counter("callmeter_payment_requests_raised", "Payment requests raised", ["kind"])
 TICKS = Counter("callmeter_ticks", "Ticks written to the log, in every partition one")
+READY = Gauge("callmeter_ready", "1 while the role is ready, as /ready tells it", ["role"])
 
 
 class Watch:
@@ -92,6 +93,8 @@ class Observatory:
         return {"/metrics": self._metrics, "/health": self._health, "/ready": self._ready}
 
     async def _metrics(self, request: web.Request) -> web.Response:
+        for watch in self._watches:
+            READY.labels(watch.role).set(watch.waiting() is None)
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _health(self, request: web.Request) -> web.Response:
