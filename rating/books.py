@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from rating.account import Account, History
+from rating.account import Account, History, Period
 from rating.ledger import decode_account, decode_history
 from rating.outputs import BILLING_EVENTS, Output, encode
 from rating.period import unix_micros
@@ -106,8 +106,8 @@ class Books:
             due = account.periods[-1].end
         elif subscription.status == "active":
             due = subscription.ends_at
-        if account.periods:
-            closes = closing_time(self, account)
+        for period in account.periods:
+            closes = closing_time(self, period)
             due = closes if due is None or closes < due else due
         micros = None if due is None else unix_micros(due)
         if micros != account.next_due:
@@ -135,10 +135,9 @@ class Books:
         self.emit(BILLING_EVENTS, account, value)
 
 
-def closing_time(books: Books, account: Account) -> datetime:
-    """When the oldest open period closes: its end and then its late window."""
-    oldest = account.periods[0]
-    return oldest.end + timedelta(seconds=books.tariffs[oldest.terms_id].terms.late_window_s)
+def closing_time(books: Books, period: Period) -> datetime:
+    """When an open period closes: its end and then its late window."""
+    return period.end + timedelta(seconds=books.tariffs[period.terms_id].terms.late_window_s)
 
 
 def within_bounds(what: str, value: int) -> int:

@@ -57,8 +57,8 @@ def open_next_period(books: Books, account: Account, at: datetime) -> Period:
     return period
 
 
-def _close_oldest_period(books: Books, account: Account, at: datetime) -> None:
-    period = account.periods.pop(0)
+def _close_period(books: Books, account: Account, period: Period, at: datetime) -> None:
+    account.periods.remove(period)
     terms = books.tariffs[period.terms_id].terms
     adjustments, account.adjustments = account.adjustments, []
     account.last_closed = ClosedPeriod(period.start, period.end, period.allowance_left_s)
@@ -106,15 +106,17 @@ def advance(books: Books, account: Account, now: datetime) -> None:
             steps.append((account.periods[-1].end, 0))
         elif subscription.status == "active":
             steps.append((subscription.ends_at, 2))
-        if account.periods:
-            steps.append((closing_time(books, account), 1))
+        # Of two subscriptions' periods the one due first closes first, whichever is older.
+        closing = min(account.periods, key=lambda period: closing_time(books, period), default=None)
+        if closing is not None:
+            steps.append((closing_time(books, closing), 1))
         due, step = min(steps, default=(None, 0))
         if due is None or due > now:
             break
         if step == 0:
             open_next_period(books, account, at)
-        elif step == 1:
-            _close_oldest_period(books, account, at)
+        elif step == 1 and closing is not None:
+            _close_period(books, account, closing, at)
         else:
             end_subscription(books, account, at)
     books.schedule(account)

@@ -228,10 +228,7 @@ def decode(value: bytes | None) -> Fact:
         if fact.answered_at is not None:
             _check_span("answered_at", fact.answered_at)
     else:
-        for name in _TIME_FIELDS.intersection(fact.__struct_fields__):
-            at = getattr(fact, name)
-            if at is not None:
-                _check_span(name, at)
+        _check_times(fact)
     return fact
 
 
@@ -245,6 +242,16 @@ def account_of(value: bytes | None) -> str | None:
     return account_id if isinstance(account_id, str) and account_id else None
 
 
+def _check_times(fact: msgspec.Struct) -> None:
+    for name in _TIME_FIELDS.intersection(fact.__struct_fields__):
+        at = getattr(fact, name)
+        if at is not None:
+            _check_span(name, at)
+    if type(fact) is PaymentRequestCreated:
+        for line in fact.lines:
+            _check_times(line)
+
+
 def _check_span(name: str, at: datetime) -> None:
     if not FIRST_TIME <= at < END_OF_TIME:
         raise Undecodable("malformed", f"{name}: {at.isoformat()} is not between 2000 and 2100")
@@ -252,12 +259,18 @@ def _check_span(name: str, at: datetime) -> None:
 
 def _check_ids(fact: Fact) -> None:
     """Ids are bounded in bytes; the decoder counts characters."""
+    if type(fact) is SubscriptionStarted:
+        _check_length("plan", fact.terms.plan, 128)
     for name in fact.__struct_fields__:
         if name.endswith("_id") or name == "pack":
-            limit = 512 if name == "payment_request_id" or type(fact) is PaymentRequestCreated else 128
-            text = getattr(fact, name)
-            if text and len(text.encode("utf-8", "surrogatepass")) > limit:
-                raise Undecodable("malformed", f"{name}: longer than {limit} bytes")
+            made_of_ids = type(fact) is PaymentRequestCreated and name == "fact_id"
+            limit = 512 if name == "payment_request_id" or made_of_ids else 128
+            _check_length(name, getattr(fact, name) or "", limit)
+
+
+def _check_length(name: str, text: str, limit: int) -> None:
+    if len(text.encode()) > limit:
+        raise Undecodable("malformed", f"{name}: longer than {limit} bytes")
 
 
 def _check_fractions(content: Any, name: str = "") -> None:

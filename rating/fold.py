@@ -266,7 +266,8 @@ class Fold:
         return True
 
     def _is_retained(self, clock_s: int) -> bool:
-        return self._clock_s < 0 or clock_s + self.books.rules.duplicate_retention_days * DAY >= self._clock_s
+        """A call rated before the first tick has no time to count from, and is remembered for ever."""
+        return clock_s < 0 or clock_s + self.books.rules.duplicate_retention_days * DAY >= self._clock_s
 
     def _duplicate(self, call: CallCompleted, first_offset: int) -> None:
         account = self.books.account(call.account_id)

@@ -5,7 +5,7 @@ The state of a request that can still change is kept whole, so that every change
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -34,7 +34,8 @@ def create_request(books: Books, account: Account, fact: PaymentRequestCreated) 
         raise Refusal("wrong_currency", f"the account is in {account.currency}, the request in {fact.currency}")
     if fact.payment_request_id in books.history(account.account_id).requests:
         raise Refusal("illegal_change", f"payment request {fact.payment_request_id} exists already")
-    request = msgspec.to_builtins(fact, builtin_types=())
+    request = msgspec.to_builtins(_in_utc(fact))
+    request["lines"] = [msgspec.to_builtins(_in_utc(line)) for line in fact.lines]
     for field in ("type", "fact_id", "at"):
         request.pop(field, None)
     at = msgspec.to_builtins(fact.at.astimezone(UTC))
@@ -59,6 +60,12 @@ def settle_request(books: Books, account: Account | None, fact: PaymentRequestSe
     if fact.status == "paid":
         changed["paid_at"] = at
     _keep(books, account, changed)
+
+
+def _in_utc(fact: Any) -> Any:
+    """A fact or a line with all its times in UTC."""
+    times = {name: at for name in fact.__struct_fields__ if isinstance(at := getattr(fact, name), datetime)}
+    return msgspec.structs.replace(fact, **{name: at.astimezone(UTC) for name, at in times.items()})
 
 
 def _keep(books: Books, account: Account, request: dict[str, Any]) -> None:
