@@ -1,0 +1,97 @@
+"""The billing job: what the meter says happened becomes payment requests, asked for once.
+
+Reads billing events, asks through the agency's gateway, and writes a ``payment_request.created`` fact to the log. The
+meter folds that fact and gives out the accepted request.
+
+Facts and the job's own position are one fenced transaction, so a fact is written once. The gateway is asked before
+that, so a killed job comes to the same event again: it finds what it created. See `jobs.gateways.base`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+from aiokafka.structs import ConsumerRecord
+from faust.types import TP
+
+from jobs.gateways.base import Gateway, ask
+from jobs.gateways.choice import gateway_of
+from rating.outputs import BILLING_EVENTS, encode
+from rating.request import request_for
+from streams.fenced import FencedPartition
+from streams.observe import PAYMENT_REQUESTS_RAISED
+from streams.settings import Settings
+from streams.topics import ACCOUNT_EVENTS, BILLING_LEDGER
+from streams.transport import RoleApp, Run, Workers, make_app, runs
+
+BATCH_EVENTS = 2_000
+# A slow gateway must not keep what it accepted from being written down.
+LONGEST_TRANSACTION_S = 1.0
+
+GatewayOf = Callable[[str], Gateway]
+_decode = msgspec.json.Decoder().decode
+
+
+def make_billing(settings: Settings, choose: GatewayOf = gateway_of) -> RoleApp:
+    """The billing job's app.
+
+    Args:
+        settings: checked settings.
+        choose: gives the gateway of an agency.
+    """
+    workers = Workers(lambda tp: BillingPartition(tp, settings, choose), settings.flight_records, BATCH_EVENTS)
+    app = make_app("billing", settings, workers, [BILLING_EVENTS, ACCOUNT_EVENTS, BILLING_LEDGER])
+
+    @app.agent(runs(app, BILLING_EVENTS))
+    async def raise_requests(stream: AsyncIterator[Run]) -> None:
+        async for run in stream:
+            await workers.put(run)
+
+    return app
+
+
+class BillingPartition(FencedPartition):
+    """The billing events of one partition. Its facts go to the same partition of the log: there the accounts live."""
+
+    def __init__(self, tp: TP, settings: Settings, choose: GatewayOf) -> None:
+        """Make a worker that does nothing until it is opened."""
+        super().__init__(tp, settings, BILLING_LEDGER)
+        self._choose = choose
+        self._raised: Counter[str] = Counter()
+
+    async def handle(self, records: list[ConsumerRecord]) -> None:
+        """Ask for what the events call for, and write facts and position down at least every second."""
+        began = time.monotonic()
+        for record in records:
+            await self._raise_request(record.value)
+            if self.stopping or time.monotonic() - began > LONGEST_TRANSACTION_S:
+                await self.commit(record.offset + 1)
+                if self.stopping:
+                    return
+                began = time.monotonic()
+        await self.commit(records[-1].offset + 1)
+
+    async def _raise_request(self, event: bytes) -> None:
+        request = request_for(_decode(event))
+        if request is None:
+            return
+        gateway = self._choose(request["agency_id"])
+        asked = await ask(gateway, request)
+        fact = {
+            "type": "payment_request.created",
+            **request,
+            "gateway": gateway.name,
+            "external_id": asked.external_id,
+        }
+        self.producer.add(ACCOUNT_EVENTS, request["account_id"].encode(), encode(fact))
+        self._raised[request["kind"]] += 1
+
+    async def commit(self, position: int) -> None:
+        """Write the facts and the position as one transaction, then count them."""
+        await super().commit(position)
+        for kind, count in self._raised.items():
+            PAYMENT_REQUESTS_RAISED.labels(kind).inc(count)
+        self._raised.clear()

@@ -1,0 +1,1 @@
+"""Gateways: where payment requests are asked for. `base` says what one does, each other module is one."""

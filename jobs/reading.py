@@ -1,0 +1,139 @@
+"""Reading topics outside of any group: what is committed up to now, and where the roles stand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from types import TracebackType
+from typing import Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from streams.fenced import POSITION
+from streams.settings import Settings
+
+# Offsets by partition number.
+Offsets = Mapping[int, int]
+
+# A position is the last record of a transaction: two steps before the end, with the transaction's marker after it.
+FIRST_LOOK_BACK = 16
+
+
+class TopicReader:
+    """Committed records of all partitions of one topic, which must exist. An asynchronous context manager.
+
+    Attributes:
+        topic: the broker's name.
+        partitions: numbers of the partitions.
+    """
+
+    def __init__(self, settings: Settings, name: str, partitions: int) -> None:
+        """Make a reader that is not connected.
+
+        Args:
+            settings: checked settings.
+            name: of the topic, without prefix.
+            partitions: how many it has.
+        """
+        self.topic = settings.topic(name)
+        self.partitions = range(partitions)
+        self._tps = [TopicPartition(self.topic, number) for number in self.partitions]
+        self._settings = settings
+        self._consumer: AIOKafkaConsumer
+
+    async def __aenter__(self) -> Self:
+        """Connect; nothing is fetched before `seek`."""
+        self._consumer = AIOKafkaConsumer(
+            **self._settings.kafka_client(),
+            isolation_level="read_committed",
+            auto_offset_reset="none",
+            max_poll_records=5_000,
+            fetch_max_wait_ms=50,
+        )
+        await self._consumer.start()
+        self._consumer.assign(self._tps)
+        self._consumer.pause(*self._tps)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Disconnect."""
+        await self._consumer.stop()
+
+    async def starts(self) -> Offsets:
+        """Where the log of each partition starts."""
+        return {tp.partition: at for tp, at in (await self._consumer.beginning_offsets(self._tps)).items()}
+
+    async def ends(self) -> Offsets:
+        """The offset after the last committed record of each partition: what an open transaction holds is beyond it."""
+        return {tp.partition: at for tp, at in (await self._consumer.end_offsets(self._tps)).items()}
+
+    def seek(self, offsets: Offsets) -> None:
+        """Read these partitions, and no others, from these offsets on."""
+        for tp in self._tps:
+            if tp.partition in offsets:
+                self._consumer.seek(tp, offsets[tp.partition])
+                self._consumer.resume(tp)
+            else:
+                self._consumer.pause(tp)
+
+    async def fetch(self, timeout_s: float = 0.05) -> list[ConsumerRecord]:
+        """The next records, none if none come within the time."""
+        fetched = await self._consumer.getmany(timeout_ms=int(timeout_s * 1000))
+        return [record for records in fetched.values() for record in records]
+
+    async def has_reached(self, offsets: Offsets) -> bool:
+        """Whether everything before these offsets was fetched."""
+        for partition, offset in offsets.items():
+            if await self._consumer.position(self._tps[partition]) < offset:
+                return False
+        return True
+
+    async def read(self, starts: Offsets, ends: Offsets) -> AsyncIterator[ConsumerRecord]:
+        """Every record from ``starts`` to before ``ends``, which name the same partitions. In order in each of them."""
+        self.seek(starts)
+        while not await self.has_reached(ends):
+            for record in await self.fetch():
+                if record.offset < ends[record.partition]:
+                    yield record
+
+    async def read_all(self, partitions: Iterable[int] | None = None) -> AsyncIterator[ConsumerRecord]:
+        """Every record up to now, of all partitions or of some."""
+        starts, ends = await self.starts(), await self.ends()
+        chosen = self.partitions if partitions is None else partitions
+        wanted = {partition: ends[partition] for partition in chosen}
+        async for record in self.read({partition: starts[partition] for partition in wanted}, wanted):
+            yield record
+
+
+class LedgerPositions:
+    """How far a role has come, by its ledger: the newest position record of each partition.
+
+    Attributes:
+        values: by partition; absent where the role has not written one yet.
+    """
+
+    def __init__(self, ledger: TopicReader) -> None:
+        """Look at a ledger."""
+        self.values: dict[int, bytes] = {}
+        self._ledger = ledger
+        self._looked: dict[int, int] = {}
+
+    async def refresh(self) -> None:
+        """Look again. Only the end of the ledger is read, however much was written."""
+        starts, all_ends = await self._ledger.starts(), await self._ledger.ends()
+        ends = {partition: end for partition, end in all_ends.items() if end > self._looked.get(partition, 0)}
+        back = FIRST_LOOK_BACK
+        while ends:
+            lowest = {partition: max(starts[partition], self._looked.get(partition, 0)) for partition in ends}
+            begin = {partition: max(lowest[partition], end - back) for partition, end in ends.items()}
+            found = set()
+            async for record in self._ledger.read(begin, ends):
+                if record.key == POSITION and record.value is not None:
+                    self.values[record.partition] = record.value
+                    found.add(record.partition)
+            for partition in list(ends):
+                if partition in found or begin[partition] == lowest[partition]:
+                    self._looked[partition] = ends.pop(partition)
+            back *= 16
