@@ -15,6 +15,7 @@ from rating.request import line, request_for
 from tests.rating.builders import call, outputs, pack, subscription, tick
 
 MICROS = st.integers(0, 10**12)
+MIDNIGHTS = st.dates(date(2000, 1, 1), date(2099, 12, 31)).map(lambda day: f"{day.isoformat()}T00:00:00Z")
 SECONDS = st.integers(0, 10**7)
 CURRENCY = st.sampled_from(("USD", "EUR", "JPY", "KWD"))
 EVENT = {
@@ -41,7 +42,7 @@ def closings(draw):
     price, calls = draw(st.integers(1, 10**9)), draw(st.integers(0, 1_000))
     adjustments = st.fixed_dictionaries(
         {
-            "period_start": st.dates(date(2000, 1, 1), date(2099, 12, 31)).map(lambda day: f"{day.isoformat()}T00:00:00Z"),
+            "period_start": MIDNIGHTS,
             "calls": st.integers(1, 9),
             "billed_s": SECONDS,
             "amount_micros": MICROS,
