@@ -10,8 +10,8 @@ from tests.oracle.journal import Journal
 
 def dates(terms: Terms, raised: datetime) -> dict[str, datetime]:
     """When a request raised at that time is due, and when its grace ends."""
-    due, grace, zone = terms["due_days"], terms["grace_days"], terms["timezone"]
-    return {"due_at": days_later(raised, due, zone), "grace_ends_at": days_later(raised, due + grace, zone)}
+    due_at = days_later(raised, terms["due_days"], terms["timezone"])
+    return {"due_at": due_at, "grace_ends_at": days_later(due_at, terms["grace_days"], terms["timezone"])}
 
 
 def open_next(journal: Journal, account: Account, subscription: Subscription, at: datetime) -> Period:

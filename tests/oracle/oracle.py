@@ -15,7 +15,7 @@ from tests.oracle.calls import rate
 from tests.oracle.cycles import advance, open_next
 from tests.oracle.journal import Journal, Output
 from tests.oracle.orders import HANDLERS, currency_named
-from tests.oracle.pricing import microseconds_answered
+from tests.oracle.pricing import MICROSECOND, microseconds_answered
 from tests.oracle.reading import Fact, Refused, read
 
 LONGEST_STEP = timedelta(days=35)
@@ -101,7 +101,7 @@ class Oracle:
             value = {"account_id": name, "agency_id": account.agency_id, "call_id": call["call_id"]}
             self.journal.write("duplicates", name, value)
             return
-        if self.clock is not None and ended - self.clock > timedelta(seconds=self.rules["max_future_s"]):
+        if self.clock is not None and (ended - self.clock) // MICROSECOND > self.rules["max_future_s"] * 10**6:
             raise Refused("impossible_times", name)
         subscription = account.subscription_at(ended)
         if subscription is None:
@@ -109,8 +109,8 @@ class Oracle:
         while subscription.end is None and subscription.periods[-1].end <= ended:
             open_next(self.journal, account, subscription, ended)
         period = next(each for each in subscription.periods if each.start <= ended < each.end)
-        self.rated[name, call["call_id"]] = self.clock
         rate(self.journal, account, call, period)
+        self.rated[name, call["call_id"]] = self.clock
         self.journal.access(account, ended)
 
     def _is_duplicate(self, account: str, call_id: str) -> bool:

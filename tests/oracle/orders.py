@@ -8,7 +8,7 @@ from typing import Any
 from tests.oracle import cycles
 from tests.oracle.book import Account, Subscription
 from tests.oracle.journal import Journal
-from tests.oracle.reading import Fact, Refused
+from tests.oracle.reading import MAX_INTEGER, Fact, Refused
 
 REQUEST_FIELDS = [
     "payment_request_id",
@@ -54,7 +54,8 @@ def canceled(journal: Journal, account: Account, fact: Fact) -> None:
     subscription, at = account.subscription, fact["at"]
     newest = subscription.periods[-1]
     pending = subscription.end is not None
-    illegal = at < newest.start if fact["when"] == "now" else pending
+    now_and_never = at < newest.start or (subscription.end is not None and subscription.end < at)
+    illegal = now_and_never if fact["when"] == "now" else pending
     if illegal or subscription.status != "active" or subscription.subscription_id != fact["subscription_id"]:
         raise Refused("illegal_change", account.account_id)
     if fact["when"] == "period_end":
@@ -62,8 +63,7 @@ def canceled(journal: Journal, account: Account, fact: Fact) -> None:
         return
     while not pending and newest.end <= at:
         newest = cycles.open_next(journal, account, subscription, at)
-    # With a cancellation pending no other period opens: it ends no later than that one would have.
-    newest.end = subscription.end = min(at, newest.end)
+    newest.end = subscription.end = at
     cycles.end(journal, account, subscription, at)
 
 
@@ -74,8 +74,7 @@ def pack_applied(journal: Journal, account: Account, fact: Fact) -> None:
     allowed = subscription.terms["packs"]
     if not (allowed if isinstance(allowed, bool) else fact["pack"] in allowed):
         raise Refused("packs_not_allowed", account.account_id)
-    account.wallet_s += fact["minutes"] * 60
-    account.credit_micros += fact["credit_micros"]
+    _fill(account, fact)
     own = {name: fact[name] for name in ("fact_id", "pack", "minutes", "credit_micros", "price_micros", "currency")}
     dates = cycles.dates(subscription.terms, fact["at"])
     journal.billing(account, subscription, "pack.credited", fact["at"], **own, **_pools(account), **dates)
@@ -89,6 +88,16 @@ def wallet_adjusted(journal: Journal, account: Account, fact: Fact) -> None:
     account.wallet_s, account.credit_micros = wallet, credit
     own = {name: fact[name] for name in ("fact_id", "minutes", "credit_micros", "reason")}
     journal.billing(account, account.subscription, "wallet.adjusted", fact["at"], **own, **_pools(account))
+
+
+def _fill(account: Account, fact: Fact) -> None:
+    wallet = account.wallet_s + fact["minutes"] * 60
+    credit = account.credit_micros + fact["credit_micros"]
+    if wallet < 0 or credit < 0:
+        raise Refused("illegal_change", account.account_id)
+    if max(wallet, credit) > MAX_INTEGER:
+        raise Refused("out_of_range", account.account_id)
+    account.wallet_s, account.credit_micros = wallet, credit
 
 
 def _pools(account: Account) -> dict[str, int]:

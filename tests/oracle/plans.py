@@ -88,6 +88,9 @@ def some_terms(random: Random, currency: str) -> dict[str, Any]:
         "allowance_alerts_percent": random.choice(LEVELS),
         "cap": some_cap(random),
     }
+    if random.random() < 0.02:
+        name = random.choice(("connection_fee_micros", "minimum_s", "included_minutes", "overage_micros_per_minute"))
+        terms[name] = 2**53
     if overage == "blocked" and random.random() < 0.4:
         del terms["overage_micros_per_minute"]
     if random.random() < 0.15:

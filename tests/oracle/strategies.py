@@ -291,8 +291,8 @@ class LogWriter:
         random = self.random
         return self._own("pack.applied", client, self._moment(client)) | {
             "pack": random.choice(("boost-60", "boost-60", "boost-9")),
-            "minutes": random.choice((0, 1, 1, 2, 60)),
-            "credit_micros": random.choice((0, 0, 1, 29, 30, 2_000, 119_999, 300_000)),
+            "minutes": random.choice((0, 1, 1, 2, 60)) if random.random() > 0.01 else 2**53 // 60,
+            "credit_micros": random.choice((0, 0, 1, 29, 30, 2_000, 119_999, 300_000, 2**53)),
             "price_micros": random.choice((0, 9_000_000)),
             "currency": self._currency(client),
         }
