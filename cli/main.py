@@ -38,7 +38,7 @@ def main(
 
 
 # Each module has `register(app)`, which adds its commands. The order is the order in `--help`.
-MODULES: tuple[str, ...] = ("kafka", "topics", "meter")
+MODULES: tuple[str, ...] = ("catalogue", "subscriptions", "balances", "simulate", "send", "kafka", "topics", "meter")
 for _module in MODULES:
     import_module(f"cli.{_module}").register(app)
 

@@ -1,0 +1,177 @@
+"""`callmeter assign`, `start`, `subscribe`, `cancel`: which plan an account is on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import output
+from cli.writing import (
+    AccountArgument,
+    AtOption,
+    IdOption,
+    PlanArgument,
+    Written,
+    fact_id_of,
+    read_catalogue,
+    show,
+    time_of,
+    timezone_of,
+    write,
+)
+
+if TYPE_CHECKING:
+    from catalogue.collection import Catalogue
+    from streams.accounts import AccountView
+    from streams.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands ``assign``, ``start``, ``subscribe`` and ``cancel``."""
+    for command in (assign, start, subscribe, cancel):
+        app.command(command.__name__)(command)
+
+
+def assign(account: AccountArgument, plan: PlanArgument, json: output.JsonOption = False) -> None:
+    """Offer a plan to an account: it is shown to the client, and `start` starts it."""
+    import uvloop
+
+    terms, description = uvloop.run(_assign(output.settings(), account, plan))
+    if json:
+        output.print_json({"account_id": account, "plan": terms["plan"], "description": description, "terms": terms})
+        return
+    typer.echo(f"{account} is offered {terms['plan']}; start it with: callmeter start {account}")
+    _print_terms(terms, description)
+
+
+def start(account: AccountArgument, at: AtOption = None, id: IdOption = None, json: output.JsonOption = False) -> None:
+    """Start the plan that is assigned to an account; its terms are frozen from here on."""
+    import uvloop
+
+    written = uvloop.run(_start(output.settings(), account, None, at, fact_id_of(id)))
+    show(written, _started(written), json)
+
+
+def subscribe(
+    account: AccountArgument,
+    plan: PlanArgument,
+    at: AtOption = None,
+    id: IdOption = None,
+    json: output.JsonOption = False,
+) -> None:
+    """Assign a plan to an account and start it."""
+    import uvloop
+
+    written = uvloop.run(_start(output.settings(), account, plan, at, fact_id_of(id)))
+    show(written, _started(written), json)
+
+
+def cancel(
+    account: AccountArgument,
+    when: Annotated[
+        str, typer.Option(metavar="now|period_end", help="End at --at, or with the period.")
+    ] = "period_end",
+    at: AtOption = None,
+    id: IdOption = None,
+    json: output.JsonOption = False,
+) -> None:
+    """End an account's subscription, with its period or now. What is due stays due."""
+    import uvloop
+
+    from catalogue.spelling import choice
+    from streams.errors import CallmeterError
+
+    try:
+        when = choice(when, ("now", "period_end"))
+    except ValueError as error:
+        raise CallmeterError(f"--when {error}") from None
+    written = uvloop.run(_cancel(output.settings(), account, when, at, fact_id_of(id)))
+    ends = "ends with its period" if when == "period_end" else f"ends at {written.fact.get('at')}"
+    show(written, f"{account}: subscription {written.fact.get('subscription_id')} {ends}", json)
+
+
+async def _assign(settings: Settings, account_id: str, plan: str) -> tuple[dict[str, Any], str | None]:
+    from catalogue.store import put
+    from catalogue.terms import terms_of
+
+    catalogue = await read_catalogue(settings)
+    entry = _assignment(catalogue, account_id, plan)
+    name, found = catalogue.plan(plan, entry.agency)
+    await put(settings, entry)
+    return terms_of(name, found, catalogue.agency(entry.agency)), found.description
+
+
+def _assignment(catalogue: Catalogue, account_id: str, plan: str) -> Any:
+    from catalogue.collection import Entry
+    from catalogue.model import Assignment
+
+    agency = catalogue.account(account_id).agency
+    name, _ = catalogue.plan(plan, agency)
+    return Entry(agency, "assignment", account_id, Assignment(agency=agency, plan=name))
+
+
+async def _start(settings: Settings, account_id: str, plan: str | None, at: str | None, fact_id: str) -> Written:
+    from catalogue.facts import subscription_started
+    from catalogue.store import put
+    from streams.errors import CallmeterError
+
+    catalogue = await read_catalogue(settings)
+    agency = catalogue.account(account_id).agency
+    entry = _assignment(catalogue, account_id, plan) if plan is not None else None
+    assigned = entry.body if entry else catalogue.assignment(account_id)
+    if assigned is None:
+        raise CallmeterError(
+            f"no plan is assigned to {account_id}; run `callmeter assign {account_id} PLAN`, or `callmeter subscribe`"
+        )
+    name, found = catalogue.plan(assigned.plan, agency)
+    timezone = found.timezone or catalogue.agency(agency).timezone
+    starts = time_of(at, timezone)
+    fact = subscription_started(catalogue, account_id, name, starts, fact_id)
+    written = await write(settings, account_id, fact_id, lambda _: fact)
+    # Afterwards, so that a refused subscription leaves the offer as it was.
+    if entry and written.sent:
+        await put(settings, entry)
+    return written
+
+
+async def _cancel(settings: Settings, account_id: str, when: str, at: str | None, fact_id: str) -> Written:
+    from catalogue.facts import subscription_canceled
+    from streams.errors import Refused
+
+    catalogue = await read_catalogue(settings)
+    ends = time_of(at, timezone_of(catalogue, account_id))
+
+    def make(view: AccountView) -> dict[str, Any]:
+        subscription_id, status = view.subscription or ("", "")
+        if status != "active":
+            raise Refused(f"no_subscription: {account_id} has no active subscription")
+        return subscription_canceled(catalogue, account_id, subscription_id, when, ends, fact_id)
+
+    return await write(settings, account_id, fact_id, make)
+
+
+def _started(written: Written) -> str:
+    fact = written.fact
+    if not written.sent:
+        return ""
+    terms = fact["terms"]
+    return f"{fact['account_id']} is on {terms['plan']} from {fact['at']}: subscription {fact['subscription_id']}"
+
+
+def _print_terms(terms: dict[str, Any], description: str | None) -> None:
+    from catalogue.spelling import micros_text
+
+    currency, count = terms["currency"], terms["interval_count"]
+    every = terms["interval"] if count == 1 else f"{count} {terms['interval']}s"
+    rate = terms["overage_micros_per_minute"]
+    packs = terms["packs"]
+    rows = [
+        ["price", f"{micros_text(terms['price_micros'], currency)} every {every}"],
+        ["included", f"{terms['included_minutes']} minutes"],
+        ["overage", "blocked" if rate is None else f"{micros_text(rate, currency)} per minute"],
+        ["increments", terms["increments"]],
+        ["packs", ", ".join(packs) if isinstance(packs, list) else ("any" if packs else "none")],
+        ["due", f"{terms['due_days']} days, then {terms['grace_days']} days of grace"],
+    ]
+    output.print_table(terms["plan"] + (f": {description}" if description else ""), ["", ""], rows)
