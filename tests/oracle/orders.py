@@ -81,11 +81,7 @@ def pack_applied(journal: Journal, account: Account, fact: Fact) -> None:
 
 
 def wallet_adjusted(journal: Journal, account: Account, fact: Fact) -> None:
-    wallet = account.wallet_s + fact["minutes"] * 60
-    credit = account.credit_micros + fact["credit_micros"]
-    if wallet < 0 or credit < 0:
-        raise Refused("illegal_change", account.account_id)
-    account.wallet_s, account.credit_micros = wallet, credit
+    _fill(account, fact)
     own = {name: fact[name] for name in ("fact_id", "minutes", "credit_micros", "reason")}
     journal.billing(account, account.subscription, "wallet.adjusted", fact["at"], **own, **_pools(account))
 
@@ -93,10 +89,10 @@ def wallet_adjusted(journal: Journal, account: Account, fact: Fact) -> None:
 def _fill(account: Account, fact: Fact) -> None:
     wallet = account.wallet_s + fact["minutes"] * 60
     credit = account.credit_micros + fact["credit_micros"]
-    if wallet < 0 or credit < 0:
-        raise Refused("illegal_change", account.account_id)
     if max(wallet, credit) > MAX_INTEGER:
         raise Refused("out_of_range", account.account_id)
+    if min(wallet, credit) < 0:
+        raise Refused("illegal_change", account.account_id)
     account.wallet_s, account.credit_micros = wallet, credit
 
 
