@@ -92,8 +92,8 @@ def parse_dsn(dsn: str) -> Target:
     try:
         parts = urlsplit(dsn)
         port = parts.port
-    except ValueError as error:
-        raise ClickHouseUnreachable(f"CALLMETER_CLICKHOUSE_DSN cannot be read; it looks like {EXAMPLE}") from error
+    except ValueError:
+        raise ClickHouseUnreachable(f"CALLMETER_CLICKHOUSE_DSN cannot be read; it looks like {EXAMPLE}") from None
     if parts.scheme == "chdb":
         if parts.netloc or not parts.path.strip("/"):
             raise ClickHouseUnreachable("CALLMETER_CLICKHOUSE_DSN: chdb takes an absolute folder, as in chdb:///folder")
@@ -190,6 +190,7 @@ class Store:
                 column_names=list(columns),
                 column_type_names=[types[name] for name in columns],
                 column_oriented=True,
+                settings={"async_insert": 0},
             )
         except ClickHouseError as error:
             raise _translated(self.target, error) from None
@@ -204,7 +205,9 @@ def _connect(target: Target, database: str | None) -> Client:
         try:
             os.makedirs(target.folder, exist_ok=True)
         except OSError as error:
-            raise ClickHouseUnreachable(f"the embedded ClickHouse cannot use {target.folder}: {error.strerror}") from None
+            raise ClickHouseUnreachable(
+                f"the embedded ClickHouse cannot use {target.folder}: {error.strerror}"
+            ) from None
         return clickhouse_connect.get_client(interface="chdb", path=target.folder, database=database)
     return clickhouse_connect.get_client(
         interface=target.scheme,

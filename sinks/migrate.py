@@ -95,7 +95,9 @@ def check_schema(store: Store) -> None:
     """
     if missing := _missing(store):
         names = ", ".join(migration.name for migration in missing)
-        raise DatabaseMissing(f"database {store.target.database} at {store.target} lacks {names}; run: callmeter migrate")
+        raise DatabaseMissing(
+            f"database {store.target.database} at {store.target} lacks {names}; run: callmeter migrate"
+        )
 
 
 def _missing(store: Store) -> list[Migration]:
@@ -108,6 +110,6 @@ def _missing(store: Store) -> list[Migration]:
             )
     if newer := set(have) - {migration.version for migration in known}:
         raise ClickHouseRefused(
-            f"database {store.target.database} has migration {max(newer)}, which this Callmeter does not know: it is older"
+            f"database {store.target.database} has migration {max(newer)}, which is newer than this Callmeter"
         )
     return [migration for migration in known if migration.version not in have]
