@@ -38,7 +38,20 @@ def main(
 
 
 # Each module has `register(app)`, which adds its commands. The order is the order in `--help`.
-MODULES: tuple[str, ...] = ("catalogue", "subscriptions", "balances", "simulate", "send", "kafka", "topics", "meter")
+MODULES: tuple[str, ...] = (
+    "catalogue",
+    "subscriptions",
+    "balances",
+    "simulate",
+    "send",
+    "requests",
+    "close",
+    "kafka",
+    "topics",
+    "meter",
+    "billing",
+    "clock",
+)
 for _module in MODULES:
     import_module(f"cli.{_module}").register(app)
 

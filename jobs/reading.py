@@ -1,4 +1,4 @@
-"""Reading topics outside of any group: what is committed up to now, and where the roles stand."""
+"""Reading topics outside of any group: what is committed up to now."""
 
 from __future__ import annotations
 
@@ -9,14 +9,10 @@ from typing import Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from streams.fenced import POSITION
 from streams.settings import Settings
 
 # Offsets by partition number.
 Offsets = Mapping[int, int]
-
-# A position is the last record of a transaction: two steps before the end, with the transaction's marker after it.
-FIRST_LOOK_BACK = 16
 
 
 class TopicReader:
@@ -105,35 +101,3 @@ class TopicReader:
         wanted = {partition: ends[partition] for partition in chosen}
         async for record in self.read({partition: starts[partition] for partition in wanted}, wanted):
             yield record
-
-
-class LedgerPositions:
-    """How far a role has come, by its ledger: the newest position record of each partition.
-
-    Attributes:
-        values: by partition; absent where the role has not written one yet.
-    """
-
-    def __init__(self, ledger: TopicReader) -> None:
-        """Look at a ledger."""
-        self.values: dict[int, bytes] = {}
-        self._ledger = ledger
-        self._looked: dict[int, int] = {}
-
-    async def refresh(self) -> None:
-        """Look again. Only the end of the ledger is read, however much was written."""
-        starts, all_ends = await self._ledger.starts(), await self._ledger.ends()
-        ends = {partition: end for partition, end in all_ends.items() if end > self._looked.get(partition, 0)}
-        back = FIRST_LOOK_BACK
-        while ends:
-            lowest = {partition: max(starts[partition], self._looked.get(partition, 0)) for partition in ends}
-            begin = {partition: max(lowest[partition], end - back) for partition, end in ends.items()}
-            found = set()
-            async for record in self._ledger.read(begin, ends):
-                if record.key == POSITION and record.value is not None:
-                    self.values[record.partition] = record.value
-                    found.add(record.partition)
-            for partition in list(ends):
-                if partition in found or begin[partition] == lowest[partition]:
-                    self._looked[partition] = ends.pop(partition)
-            back *= 16

@@ -1,11 +1,14 @@
-"""Payment requests as they stand, read from their topic: it needs no ClickHouse, and knows of every one."""
+"""Payment requests as they stand, read from their topic (which needs no ClickHouse), and how they are settled."""
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from datetime import datetime
+from typing import Any, Literal
 
 import msgspec
 
+from catalogue.facts import Fact, time_text
 from jobs.reading import TopicReader
 from rating.partitioner import partition_of
 from streams.administration import check_topics
@@ -14,6 +17,7 @@ from streams.settings import Settings
 from streams.topics import PAYMENT_REQUESTS
 
 Request = dict[str, Any]
+MOST_ID_BYTES = 128
 
 _decode = msgspec.json.Decoder(Request).decode
 
@@ -74,3 +78,42 @@ async def find_request(settings: Settings, id_or_prefix: str, account_id: str | 
             "id, and --account where accounts share it"
         )
     return chosen[0]
+
+
+def settling_id(payment_request_id: str, status: str) -> str:
+    """The id of the fact that gives a request a status, where nobody chose one: a repeat changes nothing."""
+    text = f"{payment_request_id}:{status}"
+    if len(text.encode()) <= MOST_ID_BYTES:
+        return text
+    return f"{hashlib.blake2b(payment_request_id.encode(), digest_size=16).hexdigest()}:{status}"
+
+
+def settled(
+    request: Request,
+    status: Literal["paid", "failed", "canceled"],
+    at: datetime,
+    fact_id: str,
+    reference: str | None = None,
+    note: str | None = None,
+) -> Fact:
+    """The fact that a request was paid, failed or was canceled.
+
+    Args:
+        request: as `find_request` gives it.
+        status: its new status.
+        at: when that was, with a zone.
+        fact_id: of the fact.
+        reference: of the payment, such as a wire's number.
+        note: for people.
+    """
+    return {
+        "type": "payment_request.settled",
+        "fact_id": fact_id,
+        "account_id": request["account_id"],
+        "agency_id": request["agency_id"],
+        "payment_request_id": request["payment_request_id"],
+        "at": time_text(at),
+        "status": status,
+        "reference": reference,
+        "note": note,
+    }

@@ -1,0 +1,121 @@
+"""How payment requests are shown: a list of them, and one like an invoice. Amounts are exact decimals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from catalogue.spelling import amount_text, micros_text
+from cli import output
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+WIDTH = 100
+
+
+def requests_table(requests: Iterable[dict[str, Any]]) -> None:
+    """Print payment requests as a table."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Payment requests", title_justify="left", header_style="bold")
+    for column in ("request", "account", "kind", "status"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("total", justify="right", no_wrap=True)
+    table.add_column("due", no_wrap=True)
+    table.add_column("reference")
+    for one in requests:
+        cells = (
+            one["payment_request_id"],
+            one["account_id"],
+            one["kind"],
+            one["status"],
+            micros_text(one["total_micros"], one["currency"]),
+            one["due_at"][:10],
+            one["reference"] or "",
+        )
+        table.add_row(*map(Text, cells))
+    _print(table)
+
+
+def invoice(request: dict[str, Any]) -> None:
+    """Print one payment request: who, when, what for, how much."""
+    from rich.table import Table
+    from rich.text import Text
+
+    currency = request["currency"]
+    lines = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
+    lines.add_column("Description")
+    for column in ("Quantity", "Unit price", "Amount"):
+        lines.add_column(column, justify="right", no_wrap=True)
+    for line in request["lines"]:
+        price = "" if line["kind"] == "call_rounding" else _amount(line["unit_price_micros"], currency)
+        amount = _amount(line["amount_micros"], currency)
+        lines.add_row(Text(line["description"]), quantity_text(line["quantity"], line["unit"]), price, amount)
+    lines.add_section()
+    for name, field in (("Subtotal", "subtotal"), ("Rounding", "rounding"), ("Tax", "tax")):
+        lines.add_row("", "", name, _amount(request[f"{field}_micros"], currency))
+    lines.add_row("", "", f"Total {currency}", _amount(request["total_micros"], currency), style="bold")
+    _print(
+        Text(f"Payment request {request['payment_request_id']}", style="bold"), Text(), _head(request), Text(), lines
+    )
+
+
+def _head(request: dict[str, Any]) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    period = ""
+    if request["period_start"]:
+        period = " to ".join(time_text(request[name]) for name in ("period_start", "period_end") if request[name])
+    shown = {
+        "Agency": request["agency_id"],
+        "Account": request["account_id"],
+        "Subscription": request["subscription_id"],
+        "Kind": request["kind"],
+        "Period": period,
+        "Raised": time_text(request["created_at"]),
+        "Due": time_text(request["due_at"]),
+        "Grace ends": time_text(request["grace_ends_at"]),
+        "Status": request["status"],
+        "Paid": time_text(request["paid_at"]) if request["paid_at"] else None,
+        "Reference": request["reference"],
+        "Note": request["note"],
+        "Gateway": " ".join(filter(None, (request["gateway"], request["external_id"]))),
+    }
+    head = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
+    for name, value in shown.items():
+        if value:
+            head.add_row(name, Text(value))
+    return head
+
+
+def quantity_text(quantity: int, unit: str) -> str:
+    """A quantity with its unit; seconds also in minutes: ``246 s (4 min 6 s)``."""
+    if unit != "second":
+        return f"{quantity:,} {unit}" if quantity == 1 else f"{quantity:,} {unit}s"
+    minutes, seconds = divmod(quantity, 60)
+    told = f"{minutes:,} min {seconds} s" if seconds else f"{minutes:,} min"
+    return f"{quantity:,} s ({told})"
+
+
+def time_text(at: str) -> str:
+    """An ISO 8601 time in UTC for people: to the minute, unless it has seconds."""
+    day, _, clock = at.removesuffix("Z").partition("T")
+    return f"{day} {clock.removesuffix(':00')} UTC"
+
+
+def _amount(micros: int, currency: str) -> str:
+    from decimal import Decimal
+
+    return amount_text(Decimal(micros).scaleb(-6), currency)
+
+
+def _print(*shown: RenderableType) -> None:
+    """Print; ids stay whole where the output is no terminal."""
+    console = output.console()
+    if not console.is_terminal:
+        console.width = max(WIDTH, *(console.measure(one).maximum for one in shown))
+    for one in shown:
+        console.print(one)
