@@ -1,0 +1,84 @@
+"""Catalogues as hypothesis makes them: anything that the models allow."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from hypothesis import strategies as st
+
+from catalogue.collection import Catalogue, Entry
+from catalogue.model import Account, Agency, Cap, Outcomes, Pack, Plan
+
+NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,8}", fullmatch=True)
+IDS = st.text(
+    st.characters(min_codepoint=33, max_codepoint=0x2FFF, categories=("L", "N", "P", "S")), min_size=1, max_size=9
+)
+TEXTS = st.text(
+    st.characters(min_codepoint=32, max_codepoint=0x2FFF, exclude_categories=("C", "Z")), min_size=1, max_size=9
+)
+AMOUNTS = st.integers(0, 2**53).map(lambda micros: Decimal(micros) / 1_000_000)
+MINUTES = st.integers(0, 2**53 // 60)
+SECONDS = st.integers(0, 2**53)
+DAYS = st.integers(0, 36_500)
+PERCENTS = st.sets(st.integers(1, 1_000), max_size=3).map(lambda levels: tuple(sorted(levels)))
+CURRENCIES = st.sampled_from(["USD", "EUR", "JPY", "KWD"])
+ZONES = st.sampled_from(["UTC", "America/New_York", "Asia/Kathmandu"])
+FLAGS = st.none() | st.booleans()
+
+
+@st.composite
+def caps(draw):
+    minutes, spend = draw(st.none() | MINUTES), draw(st.none() | AMOUNTS)
+    if minutes is None and spend is None:
+        minutes = 1
+    mode = draw(st.sampled_from(["hard", "soft"]))
+    return Cap(minutes=minutes, spend=spend, mode=mode, alerts_percent=draw(PERCENTS))
+
+
+def plans(agency, packs):
+    """Plans of an agency that may name some of its packs."""
+    named = st.sets(st.sampled_from(sorted(packs)), min_size=1).map(sorted).map(tuple) if packs else st.nothing()
+    rates = st.none() | AMOUNTS
+    return st.builds(
+        Plan,
+        agency=st.just(agency),
+        description=st.none() | TEXTS,
+        currency=st.none(),
+        timezone=st.none() | ZONES,
+        price=AMOUNTS,
+        every=st.builds("{} {}".format, st.integers(1, 100), st.sampled_from(["days", "weeks", "months", "years"])),
+        included_minutes=MINUTES,
+        overage=rates.map(lambda rate: "blocked" if rate is None else f"{rate:f} per minute"),
+        increments=st.builds("{}/{}".format, st.integers(1, 2**53), st.integers(1, 60)),
+        minimum_s=SECONDS,
+        connection_fee=AMOUNTS,
+        free_below_s=SECONDS,
+        outcomes=st.builds(Outcomes, answered=FLAGS, voicemail=FLAGS, busy=FLAGS, test=FLAGS),
+        packs=st.booleans() | named,
+        due_days=DAYS,
+        grace_days=DAYS,
+        late_calls=st.sampled_from(["next_period", "adjust", "write_off"]),
+        late_window_s=st.integers(0, 86_400),
+        allowance_alerts_percent=PERCENTS,
+        cap=st.none() | caps(),
+    )
+
+
+@st.composite
+def catalogues(draw):
+    """A catalogue of one or two agencies; names may be the same in both, accounts not."""
+    entries = []
+    accounts = sorted(draw(st.sets(IDS, max_size=4)))
+    agencies = sorted(draw(st.sets(NAMES, min_size=1, max_size=2)))
+    for number, agency in enumerate(agencies):
+        body = Agency(name=draw(TEXTS), currency=draw(CURRENCIES), timezone=draw(ZONES))
+        entries.append(Entry(agency, "agency", agency, body))
+        packs = draw(st.sets(NAMES, max_size=2))
+        for name in packs:
+            pack = Pack(agency=agency, minutes=draw(st.integers(1, 999)), credit=draw(AMOUNTS), price=draw(AMOUNTS))
+            entries.append(Entry(agency, "pack", name, pack))
+        for name in draw(st.sets(NAMES, max_size=2)):
+            entries.append(Entry(agency, "plan", name, draw(plans(agency, packs))))
+        for account in accounts[number::2] if len(agencies) > 1 else accounts:
+            entries.append(Entry(agency, "account", account, Account(agency=agency, name=draw(TEXTS))))
+    return Catalogue.of(entries)
