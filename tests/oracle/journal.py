@@ -12,6 +12,8 @@ ACCESS_ORDER = ("canceled", "blocked", "past_due", "cap_reached", "pools_empty",
 
 def encoded(value: Any) -> Any:
     """The JSON form; times stay in the zone they have."""
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, dict):

@@ -355,5 +355,5 @@ def written_log(seed: int, size: int) -> list[bytes]:
     return [writer.next() for _ in range(size)]
 
 
-def logs(longest: int = 80) -> st.SearchStrategy[list[bytes]]:
+def logs(longest: int = 60) -> st.SearchStrategy[list[bytes]]:
     return st.builds(written_log, st.integers(0, 2**48), st.integers(1, longest))
