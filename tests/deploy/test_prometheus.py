@@ -22,10 +22,7 @@ RULES = sorted((FOLDER / "rules").glob("*.yml"))
 UNIT_TESTS = sorted((FOLDER / "tests").glob("*.yml"))
 # Made by Prometheus itself, and by the client library for every process on Linux.
 OTHERS = {"up", "process_start_time_seconds"}
-PROMQL_WORDS = {
-    *("absent", "and", "by", "changes", "delta", "histogram_quantile", "increase", "max", "min_over_time", "offset"),
-    *("or", "rate", "sum", "time", "unless"),
-}
+PROMQL_WORDS = {"and", "by", "offset", "or", "unless"}
 
 
 def read(path: Path) -> Any:
@@ -50,8 +47,8 @@ def exported() -> dict[str, set[str]]:
 
 def metrics_of(expression: str) -> set[str]:
     """The names of metrics in a PromQL expression."""
-    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\bby \([^)]*\)|\"[^\"]*\"|\$\w+", " ", expression)
-    return set(re.findall(r"\b[a-z_]+\b", re.sub(r"\b\d+[smhd]?\b", " ", bare))) - PROMQL_WORDS
+    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\bby \([^)]*\)|\b\d+[smhd]?\b", " ", expression)
+    return set(re.findall(r"\b[A-Za-z_]+\b(?!\s*\()", bare)) - PROMQL_WORDS
 
 
 def labels_of(expression: str) -> set[str]:

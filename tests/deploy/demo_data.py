@@ -1,0 +1,112 @@
+"""The demo's month in ClickHouse without a broker: fold, billing rules and the sink's own columns in one process.
+
+The month is cut short on its last day, so that there are closed periods and full ones at the same time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from aiokafka.structs import ConsumerRecord
+
+from demo.platform import HERO, Platform, text
+from demo.run import subscriptions
+from rating.fold import Fold
+from rating.outputs import DeadLetter
+from rating.request import request_for
+from rating.seen import SeenInMemory
+from sinks.clickhouse import Store, Target
+from sinks.exactly_once import Appender
+from sinks.migrate import migrate
+from sinks.tables import REJECTS, TABLES, reject_columns
+from streams.topics import BILLING_EVENTS, LEDGER, RATED_CALLS
+
+UNTIL = datetime(2026, 11, 30, 18, tzinfo=UTC)
+ACCOUNTS, CALLS, SEED = 12, 600, 7
+PACK = {
+    "type": "pack.applied", "fact_id": "pack", "account_id": HERO, "agency_id": "acme", "pack": "boost-60",
+    "at": "2026-11-02T00:00:00Z", "minutes": 60, "credit_micros": 0, "price_micros": 9_000_000, "currency": "USD",
+}  # fmt: skip
+
+
+def fill(target: Target) -> Store:
+    """Create the schema and put the month into it; the store is open."""
+    migrate(target)
+    store = Store(target)
+    records = month()
+    # Somebody else wrote into one of our topics.
+    records[RATED_CALLS].append(_record(RATED_CALLS, len(records[RATED_CALLS]), None, b"not a rated call", UNTIL))
+    for table in TABLES:
+        chunk = table.chunk(records[table.topic])
+        assert chunk.columns["kafka_offset"], f"no rows for {table.name}"
+        _append(store, table.name, chunk.columns)
+        if chunk.rejects:
+            _append(store, REJECTS, reject_columns(table.topic, chunk.rejects))
+    return store
+
+
+def month() -> dict[str, list[ConsumerRecord]]:
+    """Everything the meter writes for the month, by topic, in one partition."""
+    fold = Fold(0, None, SeenInMemory())
+    written: dict[str, list[ConsumerRecord]] = defaultdict(list)
+
+    def write(topic: str, key: bytes | None, value: bytes | None, at: datetime, headers: tuple = ()) -> None:
+        written[topic].append(_record(topic, len(written[topic]), key, value, at, headers))
+
+    def rate(fact: bytes, at: datetime) -> None:
+        while not fold.fold(fact, fold.position):
+            pass
+        outputs = fold.outputs[:]
+        fold.outputs.clear()
+        for topic, key, value in outputs:
+            if isinstance(value, DeadLetter):
+                write(topic, key, value.value, at, _headers(value))
+            else:
+                write(topic, key, value, at)
+            if topic == BILLING_EVENTS and (request := request_for(json.loads(value))):
+                created = {"type": "payment_request.created", **request, "gateway": "manual", "external_id": None}
+                rate(json.dumps(created).encode(), at)
+
+    for at, fact in facts():
+        rate(fact, at)
+    for key, value in fold.drain_ledger():
+        write(LEDGER, key, value, UNTIL)
+    return written
+
+
+def facts() -> Iterator[tuple[datetime, bytes]]:
+    """The facts of the month, each with the simulated time at which it comes in."""
+    platform = Platform(ACCOUNTS, CALLS, SEED)
+    begun = False
+    for at, sent in platform.hours():
+        if at > UNTIL:
+            return
+        if not begun:
+            yield from ((at, fact) for _, fact in subscriptions(platform))
+            yield at, json.dumps(PACK).encode()
+            begun = True
+        yield from ((at, fact) for _, fact in sent)
+        yield at, json.dumps({"type": "tick", "at": text(at)}).encode()
+
+
+def _headers(letter: DeadLetter) -> tuple[tuple[str, bytes], ...]:
+    named = ("reason", "detail", "topic", "partition", "offset")
+    return tuple((name, str(getattr(letter, name)).encode()) for name in named)
+
+
+def _append(store: Store, table: str, columns: dict[str, list]) -> None:
+    appender = Appender(store.another(), table)
+    appender.append(0, columns, None)
+    appender.close()
+
+
+def _record(
+    topic: str, offset: int, key: bytes | None, value: bytes | None, at: datetime, headers: tuple = ()
+) -> ConsumerRecord:
+    return ConsumerRecord(
+        topic=topic, partition=0, offset=offset, timestamp=int(at.timestamp() * 1000), timestamp_type=0,
+        key=key, value=value, checksum=None, serialized_key_size=0, serialized_value_size=0, headers=headers,
+    )  # fmt: skip
