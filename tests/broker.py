@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, overload
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from pydantic import SecretStr
@@ -114,7 +114,11 @@ async def read_values(settings: Settings, name: str) -> list[dict[str, Any]]:
     return [json.loads(record.value) for record in await read_topic(settings, name) if record.value is not None]
 
 
-async def wait_until(condition: Callable[[], T | Awaitable[T]], timeout: float = 30.0, what: str = "") -> T:
+@overload
+async def wait_until(condition: Callable[[], Awaitable[T]], timeout: float = 30.0, what: str = "") -> T: ...
+@overload
+async def wait_until(condition: Callable[[], T], timeout: float = 30.0, what: str = "") -> T: ...
+async def wait_until(condition: Callable[[], Any], timeout: float = 30.0, what: str = "") -> Any:
     """Calls the condition until what it gives (awaited if need be) is true, and returns that.
 
     Args:
@@ -127,7 +131,7 @@ async def wait_until(condition: Callable[[], T | Awaitable[T]], timeout: float =
     while True:
         try:
             found = condition()
-            value = cast(T, await found if isinstance(found, Awaitable) else found)
+            value = await found if isinstance(found, Awaitable) else found
             if value:
                 return value
             last = value

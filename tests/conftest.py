@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -31,11 +32,14 @@ def no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     """The session's broker, on ports of its own. A test that stops or freezes it must start or thaw it again."""
     running = KafkaBroker(tmp_path_factory.mktemp("kafka"), port=0)
+    # Terminated like interrupted: with the fixtures torn down, or the broker would outlive the session.
+    terminated = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         running.start()
         yield running
     finally:
         running.stop()
+        signal.signal(signal.SIGTERM, terminated)
         # Its logs are worth keeping for a while, its data is not.
         shutil.rmtree(running.data, ignore_errors=True)
 

@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from deploy.kafka.jars import java_command, kafka_jars, kafka_version, locked
-from deploy.kafka.process import HOST, command_line, free_port, is_free, send_signal, wait
+from deploy.kafka.process import HOST, command_line, first_free_port, free_port, is_free, is_stopped, send_signal, wait
 from deploy.kafka.wire import serving_brokers
 from streams.errors import CallmeterError
 
@@ -140,7 +140,9 @@ class KafkaBroker:
 
     def freeze(self) -> None:
         """Stops its process without ending it: clients see a broker that hangs."""
-        send_signal(self._running_or_raise().pid, signal.SIGSTOP)
+        run = self._running_or_raise()
+        send_signal(run.pid, signal.SIGSTOP)
+        wait(lambda: is_stopped(run.pid), STOP_TIMEOUT_S)
 
     def thaw(self) -> None:
         """Lets a frozen one go on."""
@@ -225,9 +227,7 @@ class KafkaBroker:
                 raise CallmeterError(f"port {self._port} is taken; choose another with --port, or leave it out")
             return self._port
         if self._port is None:
-            for port in (self._previous_port(), DEFAULT_PORT):
-                if port and is_free(port):
-                    return port
+            return first_free_port(self._previous_port(), DEFAULT_PORT)
         return free_port()
 
     def _previous_port(self) -> int | None:

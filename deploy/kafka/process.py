@@ -45,6 +45,15 @@ def command_line(pid: int) -> str:
     ).stdout
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether every thread of a process has obeyed SIGSTOP, which takes a moment on a busy machine."""
+    if sys.platform == "linux":
+        threads = [thread.read_text() for thread in Path(f"/proc/{pid}/task").glob("*/stat")]
+        return all(thread.rpartition(")")[2].split()[0] == "T" for thread in threads)
+    said = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return said.stdout.strip().startswith("T")
+
+
 def is_free(port: int) -> bool:
     """Whether a server could listen on this port of the loopback address."""
     with socket.socket() as probe:
@@ -55,6 +64,11 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def first_free_port(*wanted: int | None) -> int:
+    """The first of these ports that is free; any other free one if none is."""
+    return next((port for port in wanted if port and is_free(port)), None) or free_port()
 
 
 def free_port() -> int:
