@@ -20,7 +20,7 @@ import yaml
 from sinks.clickhouse import Store, Target
 from tests.broker import ROOT
 from tests.deploy.demo_data import UNTIL, fill
-from tests.deploy.promtool import PromtoolMissing, promtool
+from tests.deploy.prometheus_tools import command_or_skip
 from tests.deploy.test_prometheus import OTHERS, exported, labels_of, metrics_of
 
 FOLDER = ROOT / "deploy" / "grafana"
@@ -155,10 +155,7 @@ def test_a_promql_query_asks_for_metrics_that_are_exported(expression: str) -> N
 
 
 def test_promtool_accepts_every_promql_query(tmp_path: Path) -> None:
-    try:
-        command = promtool()
-    except PromtoolMissing as error:
-        pytest.skip(str(error))
+    command = command_or_skip("promtool")
     rules = [
         {"record": f"query:{number}", "expr": parameter.values[0].replace("$__rate_interval", "1m")}
         for number, parameter in enumerate(targets("prometheus"))

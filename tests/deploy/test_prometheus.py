@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 
 import streams.observe  # noqa: F401  (registers the metrics)
 from tests.broker import ROOT
-from tests.deploy.promtool import PromtoolMissing, promtool
+from tests.deploy.prometheus_tools import command_or_skip
 
 FOLDER = ROOT / "deploy" / "prometheus"
 CONFIGURATION = FOLDER / "prometheus.yml"
@@ -60,10 +60,7 @@ def labels_of(expression: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def command() -> str:
-    try:
-        return promtool()
-    except PromtoolMissing as error:
-        pytest.skip(str(error))
+    return command_or_skip("promtool")
 
 
 def run(*arguments: str) -> None:

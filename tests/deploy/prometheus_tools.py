@@ -1,4 +1,4 @@
-"""Finds promtool: on the path, or out of Debian's package ``prometheus``, unpacked once without being installed."""
+"""Finds Prometheus and promtool: on the path, or out of Debian's package, unpacked once without being installed."""
 
 from __future__ import annotations
 
@@ -8,32 +8,27 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-MISSING = "promtool is not on the path (Debian and Ubuntu: apt-get install prometheus), and could not be fetched: "
+import pytest
+
+HOW = "is not on the path (Debian and Ubuntu: apt-get install prometheus), and could not be fetched: "
 
 
-class PromtoolMissing(Exception):
-    """There is none, and none can be had; says why."""
+def command_or_skip(name: str) -> str:
+    """The path of ``prometheus`` or ``promtool``; skips the test, with the reason, where it cannot be had.
 
-
-def promtool() -> str:
-    """The command.
-
-    Where it is not installed but ``apt-get`` is, the package is downloaded and the one file kept in the user's cache:
-    no rights are needed, nothing is installed, no service is started.
-
-    Raises:
-        PromtoolMissing: neither works.
+    Where it is not installed but ``apt-get`` is, the package is downloaded and its two programs kept in the user's
+    cache: no rights are needed, nothing is installed, no service is started.
     """
-    if found := shutil.which("promtool"):
+    if found := shutil.which(name):
         return found
-    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "callmeter" / "promtool"
-    if not kept.is_file():
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "callmeter" / "prometheus"
+    if not kept.is_dir():
         try:
             _fetch(kept)
         except (OSError, subprocess.SubprocessError) as error:
             words = getattr(error, "stderr", None) or str(error)
-            raise PromtoolMissing(MISSING + " ".join(str(words).split())[:300]) from None
-    return str(kept)
+            pytest.skip(f"{name} {HOW}{' '.join(str(words).split())[:300]}")
+    return str(kept / name)
 
 
 def _fetch(kept: Path) -> None:
@@ -48,7 +43,7 @@ def _fetch(kept: Path) -> None:
         _run([*apt, "download", "prometheus"], work)
         (package,) = work.glob("prometheus_*.deb")
         _run(["dpkg-deb", "--extract", str(package), str(work / "unpacked")], work)
-        (work / "unpacked/usr/bin/promtool").replace(kept)
+        (work / "unpacked/usr/bin").replace(kept)
 
 
 def _run(command: list[str], folder: Path) -> None:
