@@ -166,7 +166,8 @@ def _print_terms(terms: dict[str, Any], description: str | None) -> None:
     every = terms["interval"] if count == 1 else f"{count} {terms['interval']}s"
     rate = terms["overage_micros_per_minute"]
     packs = terms["packs"]
-    rows = [
+    rows = [["description", description]] if description else []
+    rows += [
         ["price", f"{micros_text(terms['price_micros'], currency)} every {every}"],
         ["included", f"{terms['included_minutes']} minutes"],
         ["overage", "blocked" if rate is None else f"{micros_text(rate, currency)} per minute"],
@@ -174,4 +175,4 @@ def _print_terms(terms: dict[str, Any], description: str | None) -> None:
         ["packs", ", ".join(packs) if isinstance(packs, list) else ("any" if packs else "none")],
         ["due", f"{terms['due_days']} days, then {terms['grace_days']} days of grace"],
     ]
-    output.print_table(terms["plan"] + (f": {description}" if description else ""), ["", ""], rows)
+    output.print_table("The offer", ["plan", terms["plan"]], rows)
