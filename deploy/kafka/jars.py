@@ -90,7 +90,12 @@ def _copy_dependencies(work: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise CallmeterError(f"Kafka's jars are fetched by Maven, which is missing: {_how_to_install()}")
-    command = [maven, "--batch-mode", "dependency:copy-dependencies", f"-DoutputDirectory={work / 'jars'}"]
+    command = [
+        maven,
+        "--batch-mode",
+        "org.apache.maven.plugins:maven-dependency-plugin:copy-dependencies",
+        f"-DoutputDirectory={work / 'jars'}",
+    ]
     lines: list[str] = []
     with (
         _progress(f"Fetching Apache Kafka {kafka_version()} with Maven (45 MB, only once)"),
@@ -107,7 +112,7 @@ def _maven_error(lines: list[str]) -> str:
     plain = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in lines]
     errors = [line.removeprefix("[ERROR]").strip() for line in plain if line.startswith("[ERROR]")]
     told = [line for line in errors if line] or [line for line in plain if line] or ["it said nothing"]
-    return told[0][:400]
+    return told[0].removesuffix("-> [Help 1]").strip()[:400]
 
 
 @contextmanager
