@@ -108,11 +108,12 @@ def _copy_dependencies(work: Path) -> None:
 
 
 def _maven_error(lines: list[str]) -> str:
-    """The first error of Maven's output: the ones after it only say where to read more."""
+    """The first error of Maven's output, for the later ones only say where to read more; its cause is at its end."""
     plain = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in lines]
     errors = [line.removeprefix("[ERROR]").strip() for line in plain if line.startswith("[ERROR]")]
     told = [line for line in errors if line] or [line for line in plain if line] or ["it said nothing"]
-    return told[0].removesuffix("-> [Help 1]").strip()[:400]
+    error = told[0].removesuffix("-> [Help 1]").strip()
+    return error if len(error) <= 400 else f"{error[:150]} ... {error[-250:]}"
 
 
 @contextmanager
