@@ -111,6 +111,9 @@ class LedgerPartition(FencedPartition):
         fold, forwards = self._fold.fold, self._fold.forwards
         done = 0
         for at, record in enumerate(records):
+            if not at % BREATH_RECORDS:
+                await asyncio.sleep(0)
+                self._seen.look_ahead([record.value for record in records[at : at + BREATH_RECORDS]])
             # Only records that were passed on to us have headers of interest, and hardly any has headers at all.
             headers = record.headers
             forwarded = bool(headers) and any(name == FORWARDED_HEADER for name, _ in headers)
@@ -121,8 +124,6 @@ class LedgerPartition(FencedPartition):
                     return
             if forwards:
                 self._forward(record.offset)
-            if not at % BREATH_RECORDS:
-                await asyncio.sleep(0)
         await self._store(len(records) - done)
 
     def _forward(self, offset: int) -> None:
