@@ -19,6 +19,9 @@ from rating.outputs import BILLING_EVENTS, Output, encode
 from rating.period import unix_micros
 from rating.terms import LARGEST, Tariff, Terms
 
+# More than a rated call takes.
+ENCODED_BYTES = 2_048
+
 
 class Refusal(Exception):
     """A fact that the rules refuse: it becomes a dead letter with this reason and detail."""
@@ -48,6 +51,7 @@ class Books:
         tariffs: terms in use, by the hash of their content.
         outputs: what the facts gave out and nobody has taken yet.
         due: heap of (unix microseconds, account id); an entry counts only while it is the account's ``next_due``.
+        buffer: for encoding one output.
     """
 
     def __init__(self, partition: int) -> None:
@@ -63,6 +67,7 @@ class Books:
         self.touched: dict[str, Account] = {}
         self.touched_histories: set[str] = set()
         self.new_terms: list[bytes] = []
+        self.buffer = bytearray(ENCODED_BYTES)
 
     def account(self, account_id: str) -> Account | None:
         """The account, decoded on first touch; None if it was never subscribed."""

@@ -17,10 +17,10 @@ from rating.books import Books, Refusal, within_bounds
 from rating.cycle import due_dates, open_next_period, period_boundary
 from rating.duration import billed_seconds, duration_seconds
 from rating.facts import CallCompleted
-from rating.outputs import RATED_CALLS, RatedCall, encode
+from rating.outputs import RATED_CALLS, RatedCall, encode_call
 from rating.period import index_at
-from rating.terms import LARGEST, Tariff
-from rating.waterfall import Drawdown, draw
+from rating.terms import LARGEST
+from rating.waterfall import draw
 
 
 class ClosedHome(NamedTuple):
@@ -54,39 +54,46 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
 
     tariff = books.tariffs[period.terms_id]
     billed_s, fee = billed_seconds(tariff, duration_s, call.outcome, call.test)
+    drawn: tuple[int, int, int, int, int, int, int]
     if written_off:
         fee = 0
-        drawn = Drawdown(0, 0, 0, 0, 0, billed_s, 0)
+        drawn = (0, 0, 0, 0, 0, billed_s, 0)
+    elif billed_s <= period.allowance_left_s:
+        drawn = (billed_s, 0, 0, 0, 0, 0, 0)
     else:
         drawn = draw(tariff, billed_s, period.allowance_left_s, account.wallet_s, account.credit_micros)
+    allowance_s, wallet_s, _, credit_micros, overage_s, written_off_s, overage_micros = drawn
     if (
         period.billed_s + billed_s > LARGEST
-        or period.overage_micros + period.fee_micros + drawn.overage_micros + fee > LARGEST
+        or period.overage_micros + period.fee_micros + overage_micros + fee > LARGEST
     ):
         raise Refusal("out_of_range", "the period's billed seconds or usage would exceed 2^53")
 
     period.calls += 1
     period.billed_s += billed_s
-    period.fee_micros += fee
+    if fee:
+        period.fee_micros += fee
     if late:
         period.late_calls += 1
-    if drawn.allowance_s:
-        period.allowance_s += drawn.allowance_s
-        period.allowance_left_s -= drawn.allowance_s
-    if drawn.allowance_s != billed_s:
-        period.wallet_s += drawn.wallet_s
-        period.credit_micros += drawn.credit_micros
-        period.overage_s += drawn.overage_s
-        period.written_off_s += drawn.written_off_s
-        period.overage_micros += drawn.overage_micros
-        account.wallet_s -= drawn.wallet_s
-        account.credit_micros -= drawn.credit_micros
+    if allowance_s:
+        period.allowance_s += allowance_s
+        period.allowance_left_s -= allowance_s
+    if allowance_s != billed_s:
+        period.wallet_s += wallet_s
+        period.credit_micros += credit_micros
+        period.overage_s += overage_s
+        period.written_off_s += written_off_s
+        period.overage_micros += overage_micros
+        account.wallet_s -= wallet_s
+        account.credit_micros -= credit_micros
     _give_out(
-        books, account, call, tariff, period.subscription_id, period.start, duration_s, billed_s, fee, drawn,
+        books, account, call, period.subscription_id, period.start, duration_s, billed_s, fee, drawn,
         period.allowance_left_s, late,
     )  # fmt: skip
-    if drawn.allowance_s:
-        fire_allowance_alerts(books, account, period, ended_at)
+    if allowance_s:
+        levels, fired = tariff.levels, period.alerts_fired
+        if fired < len(levels) and period.allowance_s * 100 >= levels[fired] * period.included_s:
+            fire_allowance_alerts(books, account, period, ended_at)
     if account.cap is not None:
         fire_cap_alerts(books, account, ended_at)
     if account.cap is not None or tariff.blocked or account.reasons or len(periods) > 1:
@@ -130,9 +137,7 @@ def _adjust(books: Books, account: Account, call: CallCompleted, duration_s: int
         closed.allowance_left_s -= drawn.allowance_s
     subscription_id = home.subscription.subscription_id
     left_s = closed.allowance_left_s if closed else 0
-    _give_out(
-        books, account, call, tariff, subscription_id, home.period_start, duration_s, billed_s, fee, drawn, left_s, True
-    )
+    _give_out(books, account, call, subscription_id, home.period_start, duration_s, billed_s, fee, drawn, left_s, True)
     at_once = account.newest is None
     if not at_once:
         if adjustment is None:
@@ -159,22 +164,23 @@ def _give_out(
     books: Books,
     account: Account,
     call: CallCompleted,
-    tariff: Tariff,
     subscription_id: str,
     period_start: datetime,
     duration_s: int,
     billed_s: int,
     fee: int,
-    drawn: Drawdown,
+    drawn: tuple[int, int, int, int, int, int, int],
     allowance_left_s: int,
     late: bool,
 ) -> None:
-    amount = drawn.overage_micros + fee
+    allowance_s, wallet_s, credit_s, credit_micros, overage_s, written_off_s, overage_micros = drawn
+    amount = overage_micros + fee
     cost = call.cost_micros
     known = cost is not None and (call.cost_currency is None or call.cost_currency == account.currency)
+    account_id = account.account_id
     rated = RatedCall(
         call.call_id,
-        account.account_id,
+        account_id,
         account.agency_id,
         call.campaign_id,
         call.agent_id,
@@ -192,12 +198,12 @@ def _give_out(
         period_start,
         duration_s,
         billed_s,
-        drawn.allowance_s,
-        drawn.wallet_s,
-        drawn.credit_s,
-        drawn.credit_micros,
-        drawn.overage_s,
-        drawn.written_off_s,
+        allowance_s,
+        wallet_s,
+        credit_s,
+        credit_micros,
+        overage_s,
+        written_off_s,
         fee,
         amount,
         cost,
@@ -210,7 +216,7 @@ def _give_out(
         books.partition,
         books.offset,
     )
-    books.outputs.append((RATED_CALLS, account.account_id.encode(), encode(rated)))
+    books.outputs.append((RATED_CALLS, account_id.encode(), encode_call(rated, books.buffer)))
 
 
 def check_call(books: Books, call: CallCompleted) -> int:

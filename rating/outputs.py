@@ -92,3 +92,10 @@ class RatedCall(msgspec.Struct, gc=False):
 
 
 encode = msgspec.json.Encoder().encode
+_encode_into = msgspec.json.Encoder().encode_into
+
+
+def encode_call(rated: RatedCall, buffer: bytearray) -> bytes:
+    """Like ``encode``, by way of a buffer that need not grow: cheaper. The buffer's content is nobody else's."""
+    _encode_into(rated, buffer)
+    return bytes(buffer)
