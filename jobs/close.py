@@ -10,7 +10,7 @@ Memory is bounded by the requests of one closing, a few hundred bytes each.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from typing import Any
@@ -18,11 +18,12 @@ from typing import Any
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
-from jobs.positions import LedgerPositions
-from jobs.reading import Offsets, TopicReader
+from jobs.positions import LedgerPositions, Standing
+from jobs.reading import NewestRecords, Offsets, TopicReader
 from jobs.report import Report, Tally
 from jobs.ticks import steps_to, tick
 from rating.outputs import BILLING_EVENTS, PAYMENT_REQUESTS
+from rating.period import MICROSECOND
 from rating.request import request_for
 from sinks.clickhouse import Store
 from streams.administration import check_topics
@@ -79,7 +80,6 @@ class Closing:
         self._raised_early: set[Key] = set()
         self._requests_began: Offsets = {}
         self._events_end: Offsets | None = None
-        self._newest: dict[int, int] = {}
         self._not_stored: list[int] = []
 
     async def run(self, timeout_s: float) -> Report:
@@ -130,30 +130,44 @@ class Closing:
         self._events.seek(ends)
 
     async def _bring_time(self, log: TopicReader, meter: LedgerPositions) -> None:
-        """Tick until the meter has reached the time in every partition."""
-        while await self._is_behind(meter):
-            clocks = {partition: standing.clock for partition, standing in meter.meter().items()}
-            before = await log.ends()
-            async with FactProducer(self._settings) as producer:
-                for at in [self._until] if self._jump else steps_to(self._until, clocks.values()):
-                    last = tick(at, self._jump)
-                    await producer.publish(last)
-            ours = {}
-            async for record in log.read(before, await log.ends()):
-                if record.value == last:
-                    ours[record.partition] = record.offset
-            # Ticks before ours that were not rated yet may have changed the steps: then there is another round.
-            while await self._is_behind(meter) and any(
-                meter.meter()[at].offset <= offset for at, offset in ours.items()
-            ):
-                await self._read_on()
-
-    async def _is_behind(self, meter: LedgerPositions) -> bool:
+        """Tick until every partition is rated up to here, and has reached the time."""
         await meter.refresh()
-        clocks = {partition: standing.clock for partition, standing in meter.meter().items()}
-        self.behind = [partition for partition, clock in clocks.items() if clock is None or clock < self._until]
-        self.show()
-        return bool(self.behind)
+        while True:
+            ours = await self._write_ticks(log, meter.meter())
+            while True:
+                await meter.refresh()
+                standings = meter.meter()
+                self.behind = [at for at, standing in standings.items() if standing.offset <= ours[at]]
+                self.show()
+                if not self.behind:
+                    break
+                await self._read_on()
+            # A tick that was written before ours and not rated yet may have made ours a step too far: then once more.
+            if all(clock is not None and clock >= self._until for _, clock in standings.values()):
+                return
+
+    async def _write_ticks(self, log: TopicReader, standings: Mapping[int, Standing]) -> Offsets:
+        """Bring every partition to the time; where the last tick stands in each."""
+        log.seek(await log.ends())
+        last = {}
+        async with FactProducer(self._settings) as producer:
+            for partition, (_, clock) in standings.items():
+                for at in self._steps(clock):
+                    last[partition] = tick(at, self._jump)
+                    await producer.send_to(partition, last[partition])
+        ours: dict[int, int] = {}
+        # What is behind an open transaction of somebody else's is read only when that ends.
+        while len(ours) < self.partitions:
+            for record in await log.fetch():
+                if record.value == last[record.partition]:
+                    ours[record.partition] = record.offset
+        return ours
+
+    def _steps(self, clock: datetime | None) -> list[datetime]:
+        if clock is not None and clock >= self._until:
+            # A subscription that was started in the past is looked at by the next tick that is past the clock.
+            return [clock + MICROSECOND]
+        return [self._until] if self._jump else steps_to(self._until, clock)
 
     async def _read_on(self) -> None:
         """Read what the meter has given out since."""
@@ -184,20 +198,20 @@ class Closing:
         key = (record.partition, request["account_id"], request["payment_request_id"])
         if key in self.missing:
             self.missing.remove(key)
-            self._newest[record.partition] = record.offset
         elif record.offset >= self._requests_began[record.partition]:
             self._raised_early.add(key)
-            self._newest[record.partition] = record.offset
 
     async def _wait_for(self, store: Store) -> None:
-        """Wait until ClickHouse has the requests, by the positions of its rows."""
-        self._not_stored = list(self._newest)
+        """Wait until ClickHouse has all requests up to here, by the positions of its rows."""
+        newest = NewestRecords(self._requests)
+        await newest.refresh()
+        self._not_stored = list(newest.records)
         while self._not_stored:
             # ClickHouse may go away and come back; the timeout limits that too.
             with suppress(ClickHouseUnreachable):
                 rows = await asyncio.to_thread(store.rows, STORED)
                 stored = {row["kafka_partition"]: row["newest"] for row in rows}
-                self._not_stored = [at for at, offset in self._newest.items() if stored.get(at, -1) < offset]
+                self._not_stored = [at for at, record in newest.records.items() if stored.get(at, -1) < record.offset]
             self.show()
             if self._not_stored:
                 await asyncio.sleep(PAUSE_S)

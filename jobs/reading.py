@@ -14,6 +14,9 @@ from streams.settings import Settings
 # Offsets by partition number.
 Offsets = Mapping[int, int]
 
+# The last record of a transaction is two steps before the end: the transaction's marker comes after it.
+FIRST_LOOK_BACK = 16
+
 
 class TopicReader:
     """Committed records of all partitions of one topic, which must exist. An asynchronous context manager.
@@ -48,7 +51,10 @@ class TopicReader:
         )
         await self._consumer.start()
         self._consumer.assign(self._tps)
-        self._consumer.pause(*self._tps)
+        for tp in self._tps:
+            # Without a position of ours the consumer would look for one of its own, paused or not.
+            self._consumer.seek(tp, 0)
+            self._consumer.pause(tp)
         return self
 
     async def __aexit__(
@@ -101,3 +107,41 @@ class TopicReader:
         wanted = {partition: ends[partition] for partition in chosen}
         async for record in self.read({partition: starts[partition] for partition in wanted}, wanted):
             yield record
+
+
+class NewestRecords:
+    """The newest record of each partition, of all or of those with one key.
+
+    Attributes:
+        records: by partition, as of the last `refresh`; absent where there is none.
+    """
+
+    def __init__(self, reader: TopicReader, key: bytes | None = None) -> None:
+        """Look at a topic; nothing is known before `refresh`.
+
+        Args:
+            reader: of the topic; `refresh` moves it.
+            key: only records with this key; None for all.
+        """
+        self.records: dict[int, ConsumerRecord] = {}
+        self._reader = reader
+        self._key = key
+        self._looked: dict[int, int] = {}
+
+    async def refresh(self) -> None:
+        """Look again. Only the end of the topic is read, however much was written."""
+        starts, all_ends = await self._reader.starts(), await self._reader.ends()
+        ends = {partition: end for partition, end in all_ends.items() if end > self._looked.get(partition, 0)}
+        back = FIRST_LOOK_BACK
+        while ends:
+            lowest = {partition: max(starts[partition], self._looked.get(partition, 0)) for partition in ends}
+            begin = {partition: max(lowest[partition], end - back) for partition, end in ends.items()}
+            found = set()
+            async for record in self._reader.read(begin, ends):
+                if self._key is None or record.key == self._key:
+                    self.records[record.partition] = record
+                    found.add(record.partition)
+            for partition in list(ends):
+                if partition in found or begin[partition] == lowest[partition]:
+                    self._looked[partition] = ends.pop(partition)
+            back *= 16

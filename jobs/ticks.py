@@ -6,7 +6,6 @@ meter refuses it unless it says ``jump``. Whoever writes a tick looks first, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import msgspec
@@ -38,20 +37,19 @@ def tick(at: datetime, jump: bool = False) -> bytes:
     return encode({**fact, "jump": True} if jump else fact)
 
 
-def steps_to(until: datetime, clocks: Iterable[datetime | None]) -> list[datetime]:
-    """Times of the ticks that bring every partition to ``until`` without a jump, ascending.
+def steps_to(until: datetime, clock: datetime | None) -> list[datetime]:
+    """Times of the ticks that bring a partition to a later time without a jump, ascending.
 
     Args:
         until: where to.
-        clocks: of the partitions, None before the first tick. A partition ignores what it has passed, and its first
-            tick may be any.
+        clock: of the partition, None before the first tick, which may be any.
     """
-    known = [clock for clock in clocks if clock is not None and clock < until]
+    if clock is None:
+        return [until]
     times = []
-    at = min(known, default=until - LONGEST_STEP)
-    while at < until:
-        at = min(at + LONGEST_STEP, until)
-        times.append(at)
+    while clock < until:
+        clock = min(clock + LONGEST_STEP, until)
+        times.append(clock)
     return times
 
 

@@ -120,6 +120,10 @@ class FactProducer:
         for partition in range(self._partitions):
             await self._append(None, value, partition)
 
+    async def send_to(self, partition: int, value: bytes) -> None:
+        """Send a ``tick`` to one partition, whose clock differs from the others'; like ``send``."""
+        await self._append(None, value, partition)
+
     async def put(self, value: bytes) -> None:
         """Send whatever this is to where it belongs, as its own fields say; like ``send``."""
         try:
