@@ -114,15 +114,13 @@ def logging_config(settings: Settings) -> dict[str, Any]:
     """Configuration for `logging.config`: one line a record on standard error, ours and the libraries' alike."""
     level = settings.log_level.upper()
     shared = [structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
-    renderer: Any = structlog.processors.JSONRenderer()
+    rendering: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     if settings.log_format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-    else:
-        shared.append(structlog.processors.format_exc_info)
+        rendering = [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
         "foreign_pre_chain": shared,
-        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
     }
     # Libraries tell their lives at "info"; what matters of it is said by us.
     quiet = {
