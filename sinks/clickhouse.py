@@ -31,7 +31,7 @@ DEFAULT_DATABASE = "callmeter"
 DEFAULT_PORTS = {"http": 8123, "https": 8443}
 EXAMPLE = "chdb:///folder or http(s)://user:password@host:port/database"
 CONNECT_TIMEOUT_S = 5
-ANSWER_TIMEOUT_S = 60
+ANSWER_TIMEOUT_S = 40
 
 UNKNOWN_DATABASE = 81
 # Errors that go by themselves: timeouts, networks, memory, too many parts or queries, read-only tables, keepers, stops.
