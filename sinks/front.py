@@ -20,6 +20,7 @@ from typing import Protocol
 
 import lz4.frame
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from sinks.clickhouse import DEFAULT_DATABASE, Target
 from sinks.read_only import DEFAULT_FORMAT, Answer, EngineError, Query, ReadOnlyEngine
@@ -142,11 +143,11 @@ async def serving(target: Target, run_file: Path, port: int = 0) -> AsyncIterato
 
 
 @web.middleware
-async def _only_local(request: web.Request, handler: Callable[[web.Request], web.Response]) -> web.StreamResponse:
+async def _only_local(request: web.Request, handler: Handler) -> web.StreamResponse:
     name = request.host if request.host.endswith("]") else request.host.rsplit(":", 1)[0]
     if name.lower() not in LOCAL_NAMES:
         return web.Response(status=403, text="Only for clients on this machine, by the name localhost or 127.0.0.1\n")
-    return await handler(request)  # type: ignore[misc]
+    return await handler(request)
 
 
 async def _ok(request: web.Request) -> web.Response:
@@ -172,8 +173,8 @@ async def _read(request: web.Request) -> Query:
     return Query(
         sql,
         data,
-        address.get("database") or request.headers.get("X-ClickHouse-Database", ""),
-        address.get("default_format") or request.headers.get("X-ClickHouse-Format", DEFAULT_FORMAT),
+        address.get("database", "") or request.headers.get("X-ClickHouse-Database", ""),
+        address.get("default_format", "") or request.headers.get("X-ClickHouse-Format", DEFAULT_FORMAT),
         {name.removeprefix("param_"): address[name] for name in names if name.startswith("param_")},
         {name: address[name] for name in names if not name.startswith("param_")},
     )
