@@ -11,7 +11,7 @@ from cli import output
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-WIDTH = 100
+WIDEST = 1_000
 
 
 def requests_table(requests: Iterable[dict[str, Any]]) -> None:
@@ -116,6 +116,7 @@ def _print(*shown: RenderableType) -> None:
     """Print; ids stay whole where the output is no terminal."""
     console = output.console()
     if not console.is_terminal:
-        console.width = max(WIDTH, *(console.measure(one).maximum for one in shown))
+        console.width = WIDEST
+        console.width = max(console.measure(one).maximum for one in shown)
     for one in shown:
         console.print(one)

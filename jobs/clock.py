@@ -40,8 +40,9 @@ async def run_clock(settings: Settings) -> None:
 
 async def keep_ticking(settings: Settings, stop: asyncio.Event) -> None:
     """Tick until an event is set; raises like `run_clock`."""
-    latest = await clocks(settings)
     interval = max(timedelta(seconds=settings.tick_interval_s), SHORTEST_INTERVAL)
+    latest = await clocks(settings)
+    check_step(datetime.now(UTC), latest)
     ready = asyncio.Event()
     watch = Watch("clock", lambda: None if ready.is_set() else "the first tick to be acknowledged")
     async with FactProducer(settings) as producer:
