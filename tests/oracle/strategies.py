@@ -29,10 +29,10 @@ STEPS = {
     "pack": 6,
     "wallet": 3,
     "cap": 3,
-    "cancel": 4,
+    "cancel": 5,
     "request": 2,
-    "settle": 3,
-    "rules": 1,
+    "settle": 5,
+    "rules": 2,
     "again": 4,
     "same_call_other_time": 3,
     "spoiled": 7,
@@ -149,11 +149,13 @@ class LogWriter:
                 at = self.now + length / 4
         elif draw < 0.88:
             at, jump = self.now + length * (1 + 3 * random.random()), True
-        elif draw < 0.93:
+        elif draw < 0.91:
             at = self.now - length * random.random() * random.choice((0, 0.1, 1))
+        elif draw < 0.95:
+            at = self.now + timedelta(days=random.choice((0, 0, 1, 3)))
         else:
             at = self.now + timedelta(days=35) + random.choice((-1, 0, 1, 10**12)) * MICROSECOND
-        if random.random() < 0.6:
+        if random.random() < 0.6 and not 0.91 < draw < 0.95:
             at = max(at.replace(microsecond=0), ANCHORS[2])
         if at > self.now and (jump or at - self.now <= timedelta(days=35)):
             self.now = at
@@ -165,7 +167,7 @@ class LogWriter:
             "at": stamp(self.random, self.now),
             "max_future_s": self.random.choice((86_400, 86_400, 60, 10**6)),
             "max_call_s": self.random.choice((86_400, 86_400, 60, 3_600)),
-            "duplicate_retention_days": self.random.choice((90, 90, 1, 3)),
+            "duplicate_retention_days": self.random.choice((90, 1, 1, 3)),
         }
 
     # Calls
@@ -239,7 +241,8 @@ class LogWriter:
         return self._call(client) | {"call_id": self.random.choice(calls)["call_id"]}
 
     def _again(self, client: Client) -> Fact:
-        return self.random.choice(self.made) if self.made else self._call(client)
+        latest = self.made if self.random.random() < 0.4 else self.made[-8:]
+        return self.random.choice(latest) if latest else self._call(client)
 
     # Facts with an id of their own
 
@@ -282,6 +285,9 @@ class LogWriter:
         line = client.lines[-1] if client.lines else Line("sub_0", self.now, {})
         at = self._moment(client) if self.random.random() < 0.6 else self.now
         when = self.random.choice(("now", "period_end"))
+        if line.ends and self.random.random() < 0.6:
+            at = line.ends + self.random.choice((0, 0, 0, 1, -1)) * MICROSECOND
+            when = "now"
         if client.lines and line.ends is None:
             line.ends = at if when == "now" else line.boundary(line.period_around(self.now) + 1)
         name = line.subscription_id if self.random.random() > 0.08 else "sub_other"
@@ -343,8 +349,8 @@ class LogWriter:
     def _settle(self, client: Client) -> Fact:
         extra = {"reference": "wire 4711"} if self.random.random() < 0.5 else {"note": "by phone", "reference": None}
         return self._own("payment_request.settled", client, self.now) | {
-            "payment_request_id": self.random.choice(client.requests[-3:]),
-            "status": self.random.choice(("paid", "paid", "failed", "canceled")),
+            "payment_request_id": self.random.choice(client.requests[-2:]),
+            "status": self.random.choice(("paid", "failed", "failed", "canceled")),
             **extra,
         }
 
