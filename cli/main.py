@@ -39,16 +39,22 @@ def main(
 
 # Each module has `register(app)`, which adds its commands. The order is the order in `--help`.
 MODULES: tuple[str, ...] = (
+    "up",
+    "demo",
     "catalogue",
     "subscriptions",
     "balances",
     "simulate",
     "send",
+    "usage",
+    "accounts",
     "requests",
+    "alerts",
     "close",
     "kafka",
     "topics",
     "meter",
+    "sink",
     "billing",
     "clock",
 )
