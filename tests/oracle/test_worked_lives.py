@@ -84,6 +84,22 @@ def test_an_adjustment_draws_on_the_last_closed_period_only() -> None:
     ]
 
 
+def test_an_adjustment_never_draws_on_another_subscription_that_started_at_the_same_time() -> None:
+    start, end = "2026-11-01T00:00:00Z", "2026-11-01T06:00:00Z"
+    told = Told(
+        [
+            started(start, "empty", included_minutes=1, late_window_s=86_400),
+            canceled(start, "now", "empty"),
+            started(start, included_minutes=1),
+            canceled(end, "now"),
+            tick("2026-11-03T00:00:00Z"),
+            call("c", "2026-11-01T01:00:00Z", 60),
+        ]
+    )
+    assert told.billing(CLOSED, "subscription_id") == ["sub", "empty"]
+    assert told.calls("subscription_id", "allowance_s", "amount_micros") == [("sub", 0, 120_000)]
+
+
 def test_a_jump_opens_and_closes_every_period_in_order() -> None:
     told = Told([started("2026-01-31T00:00:00Z", late_window_s=60), tick("2026-04-30T00:00:59Z")])
     said = [(value["type"], value.get("period_start")) for value in told.on("billing-events")[1:]]
