@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from demo.platform import HERO
 from rating.request import request_for
+from streams.administration import check_topics
 from streams.settings import Settings
 from streams.topics import (
     ACCESS_EVENTS,
@@ -73,12 +74,8 @@ class Observer:
             fetch_max_wait_ms=50,
         )
         await self._consumer.start()
-        await self._consumer.topics()
-        partitions = [
-            TopicPartition(name, number)
-            for name in map(self._settings.topic, TOPICS)
-            for number in self._consumer.partitions_for_topic(name) or ()
-        ]
+        count = await check_topics(self._settings, TOPICS)
+        partitions = [TopicPartition(self._settings.topic(name), n) for name in TOPICS for n in range(count)]
         self._consumer.assign(partitions)
         await self._consumer.seek_to_beginning(*partitions)
         self._task = asyncio.create_task(self._read())

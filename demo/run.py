@@ -37,6 +37,7 @@ from streams.settings import CONFIG_VARIABLE, PREFIX, Settings, load_settings
 
 CATALOGUE = Path(__file__).parent / "catalogue.yaml"
 EVERYTHING_CLOSED = "2027-01-03T00:00:00Z"
+HERO_PAYS_AT = "2026-12-05T15:00:00Z"
 HERO_BUYS_PACK_AT = datetime(2026, 11, 10, tzinfo=UTC)
 # The simulated month takes at least this long, so that a person can watch it.
 WATCHABLE_S = 12.0
@@ -130,7 +131,7 @@ async def run_demo(options: Options, console: Console) -> Proof:
 
         console.print(f"An agency's price list: [bold]callmeter catalogue apply {CATALOGUE.name}")
         await pipeline.run("catalogue", "apply", str(CATALOGUE), "--yes", "--json")
-        await _send(producer, log, _subscriptions(platform))
+        await _send(producer, log, subscriptions(platform))
         console.print(f"{options.accounts} accounts subscribed. November 2026 begins.")
         await _november(platform, producer, observed, log, console)
 
@@ -158,15 +159,12 @@ async def _pipeline(options: Options, console: Console) -> AsyncIterator[Pipelin
         if bootstrap is None:
             from deploy.kafka.broker import KafkaBroker
 
-            broker = KafkaBroker(settings.folder)
-            was_running = broker.status() is not None
-            started = time.monotonic()
-            run = await asyncio.to_thread(broker.start)
-            bootstrap = run.bootstrap
-            if not was_running:
-                console.print(f"Apache Kafka {run.version} started in {time.monotonic() - started:.1f} s.")
-                if not options.keep:
-                    stack.callback(broker.stop)
+            broker = KafkaBroker(settings.broker_run_file.parent)
+            began = time.monotonic()
+            if await asyncio.to_thread(broker.start):
+                stack.callback(broker.stop)
+                console.print(f"A broker, Apache Kafka {broker.status().version}: {time.monotonic() - began:.1f} s")
+            bootstrap = broker.bootstrap
         name = folder.name.removeprefix("callmeter-")
         config = folder / "callmeter.toml"
         own = {
@@ -204,12 +202,13 @@ class _Log:
             self._file.close()
 
 
-def _subscriptions(platform: Platform) -> list[tuple[str, bytes]]:
+def subscriptions(platform: Platform) -> list[tuple[str, bytes]]:
+    """The facts that put every account on its plan, and sell the prepaid ones their minutes: (account, bytes)."""
     book = load(CATALOGUE)
     facts = []
     for tenant in platform.tenants:
         agency = book.agency(tenant.agency_id)
-        _, plan = book.plan(tenant.plan, tenant.agency_id)
+        name, plan = book.plan(tenant.plan, tenant.agency_id)
         fact = {
             "type": "subscription.started",
             "fact_id": f"start-{tenant.account_id}",
@@ -217,9 +216,12 @@ def _subscriptions(platform: Platform) -> list[tuple[str, bytes]]:
             "agency_id": tenant.agency_id,
             "subscription_id": f"sub-{tenant.account_id}",
             "at": text(subscription_start(tenant)),
-            "terms": terms_of(tenant.plan, plan, agency),
+            "terms": terms_of(name, plan, agency),
         }
         facts.append((tenant.account_id, json.dumps(fact).encode()))
+        if tenant.plan == "prepaid":
+            block = pack_sold(tenant.account_id, "block-500", 500, 45_000_000, subscription_start(tenant))
+            facts.append((tenant.account_id, json.dumps(block).encode()))
     return facts
 
 
@@ -240,7 +242,7 @@ async def _november(
         for at, facts in platform.hours():
             if at >= HERO_BUYS_PACK_AT and not pack_sent:
                 pack_sent = True
-                await _send(producer, log, [(HERO, json.dumps(_pack(at)).encode())])
+                await _send(producer, log, [(HERO, json.dumps(hero_pack(at)).encode())])
             await _send(producer, log, facts)
             tick = {"type": "tick", "at": text(at)}
             log.write(tick)
@@ -254,10 +256,17 @@ async def _november(
         live.refresh()
 
 
-def _pack(at: datetime) -> dict[str, Any]:
+def hero_pack(at: datetime) -> dict[str, Any]:
+    """The fact with which the hero buys a pack."""
+    return pack_sold(HERO, "boost-60", 60, 9_000_000, at)
+
+
+def pack_sold(account_id: str, pack: str, minutes: int, price_micros: int, at: datetime) -> dict[str, Any]:
+    """The fact that sells a pack of the first agency to an account."""
     return {
-        "type": "pack.applied", "fact_id": "boost", "account_id": HERO, "agency_id": "acme", "at": text(at),
-        "pack": "boost-60", "minutes": 60, "credit_micros": 0, "price_micros": 9_000_000, "currency": "USD",
+        "type": "pack.applied", "fact_id": f"{pack}-{account_id}", "account_id": account_id, "agency_id": "acme",
+        "at": text(at), "pack": pack, "minutes": minutes, "credit_micros": 0, "price_micros": price_micros,
+        "currency": "USD",
     }  # fmt: skip
 
 
@@ -273,7 +282,9 @@ async def _pay(pipeline: Pipeline, observed: Observer, console: Console) -> None
         for (account, request_id), request in observed.requests.items():
             if account == HERO and request["kind"] == "usage" and request["status"] == "pending":
                 console.print(f"{HERO} pays: [bold]callmeter requests mark-paid {request_id} --reference 'wire 4711'")
-                await pipeline.run("requests", "mark-paid", request_id, "--reference", "wire 4711", "--json")
+                await pipeline.run(
+                    "requests", "mark-paid", request_id, "--reference", "wire 4711", "--at", HERO_PAYS_AT, "--json"
+                )
                 return
         await asyncio.sleep(0.1)
 
@@ -289,7 +300,7 @@ async def _settled(pipeline: Pipeline, observed: Observer, closed: dict[str, Any
             found = {
                 row["currency"]: row
                 for row in await asyncio.to_thread(
-                    store.query,
+                    store.rows,
                     "SELECT currency, count() AS calls, uniqExact(account_id, call_id) AS ids, "
                     "sum(amount_micros) AS amount_micros FROM rated_calls GROUP BY currency",
                 )

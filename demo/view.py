@@ -142,12 +142,12 @@ class LiveView:
 def usage_table(observed: Observer) -> Table:
     """Usage and margin of the busiest accounts."""
     table = Table(title="Usage per account (the ten busiest, and the one we follow)", title_justify="left")
-    for column in ("account", "calls", "billed", "allowance", "wallet", "overage", "written off", "amount", "margin"):
-        table.add_column(column, justify="left" if column == "account" else "right")
+    for column in ("account", "calls", "billed", "overage", "amount", "margin"):
+        table.add_column(column, justify="left" if column == "account" else "right", no_wrap=True)
     ranked = sorted(observed.usage.items(), key=lambda item: -item[1]["billed_s"])
     for account, usage in [row for at, row in enumerate(ranked) if at < 10 or row[0] == HERO]:
         currency = observed.currencies[account]
-        seconds = [minutes(usage[f"{name}_s"]) for name in ("billed", "allowance", "wallet", "overage", "written_off")]
+        seconds = [minutes(usage[f"{name}_s"]) for name in ("billed", "overage")]
         amounts = [money(usage[name], currency) for name in ("amount_micros", "margin_micros")]
         table.add_row(account, f"{usage['calls']:,}", *seconds, *amounts)
     return table

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, Protocol
 
 import faust
@@ -166,10 +166,18 @@ def runs(app: RoleApp, *topics: str) -> Any:
     return app.topic(*map(app.settings.topic, topics), schema=Runs(), acks=False)
 
 
-async def serve(apps: Sequence[RoleApp], settings: Settings) -> None:
+Job = Callable[[asyncio.Event], Awaitable[None]]
+
+
+async def serve(apps: Sequence[RoleApp], settings: Settings, *beside: Job) -> None:
     """Run apps in this process until SIGTERM or SIGINT, then stop them one after the other, in order.
 
     Anything unexpected ends the process with a code other than 0; see `streams.process`.
+
+    Args:
+        apps: the roles.
+        settings: checked settings.
+        beside: jobs that run beside them, each until the event it is given is set; they stop before the apps.
 
     Raises:
         BrokerUnreachable: no broker answers at the start.
@@ -182,6 +190,15 @@ async def serve(apps: Sequence[RoleApp], settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     for app in apps:
         await app.start()
+    jobs = [asyncio.create_task(_run_beside(job, stop)) for job in beside]
     await stop.wait()
+    await asyncio.gather(*jobs)
     for app in apps:
         await app.stop()
+
+
+async def _run_beside(job: Job, stop: asyncio.Event) -> None:
+    try:
+        await job(stop)
+    except Exception as error:
+        fail(error)
