@@ -20,7 +20,7 @@ from typing import Protocol
 
 import lz4.frame
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from sinks.clickhouse import DEFAULT_DATABASE, Target
 from sinks.read_only import DEFAULT_FORMAT, Answer, EngineError, Query, ReadOnlyEngine
@@ -62,8 +62,23 @@ class Engine(Protocol):
         """Answer a query, or raise EngineError. Blocks; is called from several threads."""
 
 
+@web.middleware
+async def only_local(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse requests by a name that is not one of this machine: pages of other sites, whose names point here."""
+    name = request.host if request.host.endswith("]") else request.host.rsplit(":", 1)[0]
+    if name.lower() not in LOCAL_NAMES:
+        return web.Response(status=403, text="Only for clients on this machine, by the name localhost or 127.0.0.1\n")
+    return await handler(request)
+
+
 class Front:
-    """An HTTP server in front of an engine of this process."""
+    """An HTTP server in front of an engine of this process.
+
+    Attributes:
+        middlewares: what a request passes before it is answered.
+    """
+
+    middlewares: tuple[Middleware, ...] = (only_local,)
 
     def __init__(self, engine: Engine) -> None:
         """Make a front that does not listen yet."""
@@ -80,7 +95,7 @@ class Front:
         Returns:
             the address, without a database.
         """
-        app = web.Application(client_max_size=LARGEST_REQUEST, middlewares=[_only_local])
+        app = web.Application(client_max_size=LARGEST_REQUEST, middlewares=self.middlewares)
         app.router.add_route("*", "/", self._query)
         app.router.add_get("/ping", _ok)
         app.router.add_get("/replicas_status", _ok)
@@ -100,7 +115,7 @@ class Front:
         headers = {"X-ClickHouse-Query-Id": query_id, "X-ClickHouse-Server-Display-Name": "callmeter"}
         try:
             query = await _read(request)
-            if request.method in ("GET", "HEAD") and not query.sql:
+            if request.method in ("GET", "HEAD") and not query.sql and not query.data:
                 return await _ok(request)
             loop = asyncio.get_running_loop()
             answer = await loop.run_in_executor(self._threads, self._engine.run, query)
@@ -142,20 +157,12 @@ async def serving(target: Target, run_file: Path, port: int = 0) -> AsyncIterato
         await front.stop()
 
 
-@web.middleware
-async def _only_local(request: web.Request, handler: Handler) -> web.StreamResponse:
-    name = request.host if request.host.endswith("]") else request.host.rsplit(":", 1)[0]
-    if name.lower() not in LOCAL_NAMES:
-        return web.Response(status=403, text="Only for clients on this machine, by the name localhost or 127.0.0.1\n")
-    return await handler(request)
-
-
 async def _ok(request: web.Request) -> web.Response:
     return web.Response(text="Ok.\n")
 
 
 async def _read(request: web.Request) -> Query:
-    """A request as a query: the address holds the statement, or its beginning; the body the rest, or rows."""
+    """A request as a query: the address may hold the statement, or its beginning; the body the rest, or rows."""
     address = request.query
     if address.get("decompress") == "1" or address.get("compress") == "1":
         raise _not_spoken("compress=1 and decompress=1 are not spoken here; use enable_http_compression=1")
@@ -165,14 +172,10 @@ async def _read(request: web.Request) -> Query:
         body = lz4.frame.decompress(body)
     elif encoding not in ("", "identity", "gzip", "deflate"):
         raise _not_spoken(f"Content-Encoding {encoding} is not spoken here; use gzip, deflate or lz4")
-    try:
-        sql, data = (address["query"], body) if address.get("query") else (body.decode(), b"")
-    except UnicodeDecodeError:
-        raise _not_spoken("the query is not UTF-8") from None
     names = address.keys() - OWN_NAMES
     return Query(
-        sql,
-        data,
+        address.get("query", ""),
+        body,
         address.get("database", "") or request.headers.get("X-ClickHouse-Database", ""),
         address.get("default_format", "") or request.headers.get("X-ClickHouse-Format", DEFAULT_FORMAT),
         {name.removeprefix("param_"): address[name] for name in names if name.startswith("param_")},

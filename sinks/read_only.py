@@ -56,8 +56,8 @@ class Query(NamedTuple):
     """One request to the engine.
 
     Attributes:
-        sql: the statement, or its beginning.
-        data: the rest of the statement, or the rows of an insert; usually empty.
+        sql: the statement, its beginning, or nothing.
+        data: the statement, the rest of it, the rows of an insert, or nothing.
         database: for names without one; empty: the engine's default.
         format: of the answer, unless the statement says one.
         parameters: of ``{name:Type}`` in the statement, as ClickHouse's HTTP interface takes them.
@@ -114,7 +114,7 @@ class ReadOnlyEngine:
         """
         connection = chdb.connect(self._folder)
         try:
-            whole = query.sql + "\n" + query.data.decode() if query.data else query.sql
+            whole = "\n".join(filter(None, (query.sql, query.data.decode())))
             sql = checked(_parsed(connection, whole), query.parameters, self._outside(connection))
             if query.database:
                 connection.query(f"USE {_quoted(query.database, '`')}")
