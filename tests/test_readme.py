@@ -44,8 +44,13 @@ def test_every_console_block_of_the_readme_runs(settings, tmp_path):
     variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{variables['PATH']}"
     run = subprocess.Popen(
         ["bash", "-c", "set -m\n" + script()],
-        cwd=tmp_path, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
         output, _ = run.communicate(timeout=150)
     finally:

@@ -1,0 +1,106 @@
+"""Kill -9 of the meter, the sink and the billing job in the middle of the demo's load ends in the same sums."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import urllib.request
+
+import pytest
+
+from demo.observer import Observer
+from demo.platform import Platform, text
+from demo.proof import prove
+from demo.run import HERO_BUYS_PACK_AT, hero_pack, subscriptions
+from rating.request import request_for
+from sinks.clickhouse import open_store
+from tests.broker import command, process, produce, read_values, wait_until
+
+CALLS = 4_000
+TALLY = (
+    "SELECT currency, count() AS calls, uniqExact(account_id, call_id) AS ids, sum(amount_micros) AS amount_micros "
+    "FROM rated_calls GROUP BY currency"
+)
+STORED = re.compile(r'^callmeter_sink_rows_total\{table="rated_calls"\} (\S+)$', re.M)
+
+
+def month(platform):
+    """All records of the month, in order, with their ticks; at the end every period closes."""
+    yield from (value for _, value in subscriptions(platform))
+    for at, facts in platform.hours():
+        if at == HERO_BUYS_PACK_AT:
+            yield json.dumps(hero_pack(at)).encode()
+        yield from (value for _, value in facts)
+        yield {"type": "tick", "at": text(at)}
+    yield {"type": "tick", "at": "2027-01-03T00:00:00Z"}
+
+
+def stored_by(sink):
+    """How many rated calls a sink process has stored, as its own metrics say."""
+    url = re.search(r"url=(http://\S+)", sink.output)
+    if not url:
+        return 0
+    with urllib.request.urlopen(url[1] + "/metrics", timeout=5) as answer:
+        found = STORED.search(answer.read().decode())
+    return int(float(found[1])) if found else 0
+
+
+def stored_before(settings):
+    """How many rated calls ClickHouse has, with no sink running."""
+    done = command(settings, "usage", "--by", "agency", "--json")
+    assert done.returncode == 0, done.stderr
+    return sum(row["calls"] for row in json.loads(done.stdout))
+
+
+@pytest.mark.slow
+async def test_a_kill_of_each_role_under_load_loses_nothing_and_doubles_nothing(settings):
+    assert command(settings, "migrate").returncode == 0
+    platform = Platform(accounts=30, calls=CALLS, seed=11)
+    records = list(month(platform))
+    valid = len(platform.planted.rated)
+    observed = Observer(settings)
+
+    async def load():
+        for start in range(0, len(records), 200):
+            await produce(settings, records[start : start + 200])
+
+    def rated(share):
+        return lambda: observed.rated.total() >= CALLS * share
+
+    def complete():
+        return (
+            observed.rated.keys() >= platform.planted.rated
+            and observed.duplicates.total() == len(platform.planted.duplicates)
+            and sum(observed.amounts.values()) == sum(observed.closed.values())
+        )
+
+    with (
+        process(settings, "meter") as meter,
+        process(settings, "sink") as sink,
+        process(settings, "billing") as billing,
+    ):
+        await observed.start()
+        loading = asyncio.create_task(load())
+        await wait_until(rated(0.1), 60, "the meter rates")
+        meter.kill()
+        with process(settings, "meter"):
+            await wait_until(rated(0.3), 60, "the next meter goes on")
+            await wait_until(lambda: stored_by(sink), 60, "the sink stores")
+            sink.kill()
+            billing.kill()
+            before = stored_before(settings)
+            assert 0 < before < valid
+            with process(settings, "sink") as next_sink, process(settings, "billing"):
+                await loading
+                await wait_until(complete, 90, "every call is rated, every period closed")
+                events = await read_values(settings, "billing-events")
+                requests = [(event["account_id"], request_for(event)) for event in events]
+                wanted = {(account, request["payment_request_id"]) for account, request in requests if request}
+                await wait_until(lambda: observed.requests.keys() >= wanted, 60, "every request is raised")
+                await wait_until(lambda: before + stored_by(next_sink) >= valid, 60, "everything is stored")
+    await observed.stop()
+    with open_store(settings) as store:
+        tally = {row["currency"]: row for row in store.rows(TALLY)}
+    assert [check for check in prove(platform.planted, observed, tally).checks if not check.holds] == []
+    assert observed.requests.keys() == wanted
