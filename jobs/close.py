@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiokafka.structs import ConsumerRecord
@@ -25,12 +25,14 @@ from jobs.ticks import steps_to, tick
 from rating.outputs import BILLING_EVENTS, PAYMENT_REQUESTS
 from rating.period import MICROSECOND
 from rating.request import request_for
-from sinks.clickhouse import Store
 from streams.administration import check_topics
 from streams.errors import ClickHouseUnreachable
 from streams.producer import FactProducer
 from streams.settings import Settings
 from streams.topics import ACCOUNT_EVENTS, BILLING_LEDGER, LEDGER
+
+if TYPE_CHECKING:
+    from sinks.clickhouse import Store
 
 NEEDS = (ACCOUNT_EVENTS, LEDGER, BILLING_EVENTS, BILLING_LEDGER, PAYMENT_REQUESTS)
 MOST_NAMED = 5

@@ -1,4 +1,7 @@
-"""How far the meter and the billing job have come: the newest position record of each partition of their ledgers."""
+"""How far the meter and the billing job have come: the newest position record of each partition of their ledgers.
+
+Both write it with the same key, see `rating.ledger` and `streams.fenced`.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,9 @@ import msgspec
 
 from jobs.reading import NewestRecords, TopicReader
 from rating.fold import PositionRecord
-from rating.ledger import StateError, check_version
+from rating.ledger import POSITION, StateError, check_version
 from rating.period import EPOCH
 from streams.errors import LedgerUnusable
-from streams.fenced import POSITION
 
 _decode_meter = msgspec.msgpack.Decoder(PositionRecord).decode
 

@@ -75,8 +75,8 @@ async def find_request(settings: Settings, id_or_prefix: str, account_id: str | 
         few = ", ".join(f"{request['payment_request_id']} of {request['account_id']}" for request in chosen[:3])
         more = ", ..." if len(chosen) > 3 else ""
         raise Refused(
-            f"unknown_request: {len(chosen)} payment requests begin with {id_or_prefix!r} ({few}{more}); give the whole "
-            "id, and --account where accounts share it"
+            f"unknown_request: {len(chosen)} payment requests begin with {id_or_prefix!r} ({few}{more}); give the "
+            "whole id, and --account where accounts share it"
         )
     return chosen[0]
 

@@ -109,8 +109,8 @@ async def test_a_subscription_that_started_before_the_time_of_the_log_is_closed_
 
 
 async def test_a_jump_gets_there_in_one_tick(settings: Settings) -> None:
-    await produce(settings, [tick("2026-11-01T00:00:00Z"), *month_of("far")])
-    with process(settings, "meter"), process(settings, "billing"):
+    await produce(settings, [tick("2026-11-01T00:00:00Z"), subscription(account="far")])
+    with process(settings, "meter"):
         code, report, _ = close(settings, "--until", "2027-05-02", "--jump")
     assert (code, report["agencies"]["ag_1"]["periods_closed"]) == (0, 6)
     ticks = [fact for fact in await read_values(settings, "account-events") if fact["type"] == "tick"]
