@@ -4,10 +4,11 @@ from datetime import UTC
 from typing import Any
 
 from tests.oracle.book import Account, Period
+from tests.oracle.checks import MAX_INTEGER, Fact
 from tests.oracle.cycles import dates
 from tests.oracle.journal import Journal
 from tests.oracle.pricing import billed_and_fee, draw
-from tests.oracle.reading import MAX_INTEGER, Fact, Refused
+from tests.oracle.reading import Refused
 
 COUNTED = (
     "billed_s",

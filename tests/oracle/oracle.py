@@ -12,11 +12,12 @@ from datetime import datetime, timedelta
 
 from tests.oracle.book import Account
 from tests.oracle.calls import rate
+from tests.oracle.checks import Fact
 from tests.oracle.cycles import advance, open_next
 from tests.oracle.journal import Journal, Output
 from tests.oracle.orders import HANDLERS, currency_named
 from tests.oracle.pricing import MICROSECOND, microseconds_answered
-from tests.oracle.reading import Fact, Refused, read
+from tests.oracle.reading import Refused, read
 
 LONGEST_STEP = timedelta(days=35)
 

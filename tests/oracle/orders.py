@@ -7,8 +7,9 @@ from typing import Any
 
 from tests.oracle import cycles
 from tests.oracle.book import Account, Subscription
+from tests.oracle.checks import MAX_INTEGER, Fact
 from tests.oracle.journal import Journal
-from tests.oracle.reading import MAX_INTEGER, Fact, Refused
+from tests.oracle.reading import Refused
 
 REQUEST_FIELDS = [
     "payment_request_id",

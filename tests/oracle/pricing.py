@@ -5,7 +5,8 @@ from fractions import Fraction
 from math import ceil
 from typing import Any
 
-from tests.oracle.reading import BILLED_BY_DEFAULT, Fact
+from tests.oracle.checks import Fact
+from tests.oracle.reading import BILLED_BY_DEFAULT
 
 MICROSECOND = timedelta(microseconds=1)
 

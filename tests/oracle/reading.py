@@ -5,23 +5,36 @@ Anything else is `Refused` with the reason of its dead letter. Unknown fields ar
 """
 
 import json
-import re
-from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
-from tests.oracle.anchored import zone_named
+from tests.oracle.checks import (
+    Fact,
+    Table,
+    currency,
+    expect,
+    identifier,
+    increments,
+    instant,
+    list_of,
+    long_identifier,
+    natural,
+    one_of,
+    optional,
+    packs,
+    positive,
+    required,
+    table,
+    text,
+    time,
+    truth,
+    up_to,
+    whole,
+    zone,
+)
 
 MAX_BYTES = 262_144
-MAX_INTEGER = 2**53
 DAYS = {"day": 1, "week": 7, "month": 30, "year": 365}
 LONGEST_DAYS = 36_525
-TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d(?:\.\d{1,6})?)([Zz]|[+-]\d\d:?\d\d)")
-EARLIEST, BEYOND = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-Fact = dict[str, Any]
-Check = Callable[[Any], Any]
-Table = dict[str, tuple[Check, Any]]
-REQUIRED = object()
 
 
 class Refused(Exception):
@@ -33,134 +46,13 @@ class Refused(Exception):
         self.account = account
 
 
-def _check(holds: bool) -> None:
-    if not holds:
-        raise ValueError
-
-
-def text(value: Any) -> str:
-    _check(isinstance(value, str))
-    value.encode()  # half a surrogate pair is no text
-    return str(value)
-
-
-def identifier(value: Any) -> str:
-    _check(1 <= len(text(value).encode()) <= 128)
-    return str(value)
-
-
-def long_identifier(value: Any) -> str:
-    """Of a payment request: it is made of other ids."""
-    _check(1 <= len(text(value).encode()) <= 512)
-    return str(value)
-
-
-def whole(value: Any) -> int:
-    _check(type(value) is int and -MAX_INTEGER <= value <= MAX_INTEGER)
-    return int(value)
-
-
-def natural(value: Any) -> int:
-    _check(whole(value) >= 0)
-    return int(value)
-
-
-def up_to(most: int) -> Check:
-    def check(value: Any) -> int:
-        _check(natural(value) <= most)
-        return int(value)
-
-    return check
-
-
-def positive(value: Any) -> int:
-    _check(whole(value) > 0)
-    return int(value)
-
-
-def truth(value: Any) -> bool:
-    _check(isinstance(value, bool))
-    return bool(value)
-
-
-def time(value: Any) -> datetime:
-    """Seconds, a zone and at most six digits of a fraction; from 2000 to 2100."""
-    parts = TIME.fullmatch(text(value))
-    if parts is None:
-        raise ValueError
-    moment = datetime.fromisoformat(f"{parts[1]}T{parts[2]}{parts[3].upper()}")
-    _check(EARLIEST <= moment < BEYOND)
-    return moment
-
-
-def instant(value: Any) -> datetime:
-    return time(value).astimezone(UTC)
-
-
-def currency(value: Any) -> str:
-    _check(re.fullmatch("[A-Z]{3}", text(value)) is not None)
-    return str(value)
-
-
-def zone(value: Any) -> str:
-    zone_named(text(value))
-    return str(value)
-
-
-def increments(value: Any) -> tuple[int, int]:
-    parts = re.fullmatch(r"([1-9]\d{0,15})/([1-9]\d{0,15})", text(value))
-    if parts is None:
-        raise ValueError
-    return positive(int(parts[1])), positive(int(parts[2]))
-
-
-def one_of(*allowed: str) -> Check:
-    def check(value: Any) -> str:
-        _check(isinstance(value, str) and value in allowed)
-        return str(value)
-
-    return check
-
-
-def list_of(check: Check) -> Check:
-    def check_all(value: Any) -> list[Any]:
-        _check(isinstance(value, list))
-        return [check(item) for item in value]
-
-    return check_all
-
-
-def optional(check: Check) -> tuple[Check, Any]:
-    return (lambda value: None if value is None else check(value)), None
-
-
-def required(check: Check) -> tuple[Check, Any]:
-    return check, REQUIRED
-
-
-def table(fields: Table) -> Check:
-    def check(value: Any) -> Fact:
-        _check(isinstance(value, dict))
-        fact = {}
-        for name, (check_field, default) in fields.items():
-            _check(name in value or default is not REQUIRED)
-            fact[name] = check_field(value[name]) if name in value else default
-        return fact
-
-    return check
-
-
-def packs(value: Any) -> bool | list[str]:
-    return value if isinstance(value, bool) else list(list_of(identifier)(value))
-
-
 OUTCOMES = ("answered", "voicemail", "no_answer", "busy", "failed", "canceled")
 BILLED_BY_DEFAULT = {"answered": True, "voicemail": True}
 
 
 def outcomes(value: Any) -> dict[str, bool]:
-    _check(isinstance(value, dict))
-    _check(set(value) <= {*OUTCOMES, "test"})
+    expect(isinstance(value, dict))
+    expect(set(value) <= {*OUTCOMES, "test"})
     return {outcome: truth(billed) for outcome, billed in value.items()}
 
 
@@ -201,8 +93,8 @@ _terms = table(
 
 def terms(value: Any) -> Fact:
     frozen: Fact = _terms(value)
-    _check(frozen["interval_count"] * DAYS[frozen["interval"]] <= LONGEST_DAYS)
-    _check(frozen["overage"] == "blocked" or frozen["overage_micros_per_minute"] is not None)
+    expect(frozen["interval_count"] * DAYS[frozen["interval"]] <= LONGEST_DAYS)
+    expect(frozen["overage"] == "blocked" or frozen["overage_micros_per_minute"] is not None)
     return frozen
 
 

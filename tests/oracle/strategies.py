@@ -11,14 +11,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.oracle.anchored import boundary
+from tests.oracle.clients import Client, Signup, request_fields, stamp
 from tests.oracle.plans import ANCHORS, LENGTHS, some_cap, some_terms
 from tests.oracle.spoiling import spoiled
 
 Fact = dict[str, Any]
 MICROSECOND = timedelta(microseconds=1)
-SECOND = timedelta(seconds=1)
-OFFSETS = ((0, "Z"),) * 8 + ((0, "+00:00"), (120, "+02:00"), (-300, "-05:00"), (345, "+05:45"), (-210, "-03:30"))
 OUTCOMES = ("answered",) * 8 + ("voicemail", "voicemail", "no_answer", "busy", "failed", "canceled")
 # What happens next, and how often.
 STEPS = {
@@ -39,49 +37,6 @@ STEPS = {
 }
 
 
-def stamp(random: Random, moment: datetime) -> str:
-    """ISO 8601 in one of several zones, with no more digits of a fraction than needed."""
-    minutes, suffix = random.choice(OFFSETS)
-    text = (moment + timedelta(minutes=minutes)).isoformat()[:-6]
-    return (text.rstrip("0") if "." in text else text) + suffix
-
-
-class Line:
-    """A subscription as far as the writer has to know it."""
-
-    def __init__(self, subscription_id: str, at: datetime, terms: Fact) -> None:
-        self.subscription_id = subscription_id
-        self.at = at
-        self.terms = terms
-        self.number = 0
-        self.ends: datetime | None = None
-
-    def boundary(self, n: int) -> datetime:
-        terms = self.terms
-        zone = terms.get("timezone", "UTC")
-        return boundary(self.at, terms["interval"], terms["interval_count"], zone, max(0, n))
-
-    def period_around(self, now: datetime) -> int:
-        while self.boundary(self.number + 1) <= now:
-            self.number += 1
-        return self.number
-
-    @property
-    def window(self) -> timedelta:
-        return timedelta(seconds=self.terms.get("late_window_s", 0))
-
-
-class Client:
-    """An account as far as the writer has to know it."""
-
-    def __init__(self, account_id: str, agency_id: str, currency: str) -> None:
-        self.account_id = account_id
-        self.agency_id = agency_id
-        self.currency = currency
-        self.lines: list[Line] = []
-        self.requests = ["sub_0:20260101T000000Z:cycle"]
-
-
 class LogWriter:
     """Writes the next record of a log; `now` is about where the clock stands."""
 
@@ -99,7 +54,7 @@ class LogWriter:
     def next(self) -> bytes:
         self.count += 1
         client = self.random.choice(self.clients)
-        due_a_subscription = 0.9 if not client.lines else 0.25 if client.lines[-1].ends else 0
+        due_a_subscription = 0.9 if not client.signups else 0.25 if client.signups[-1].ends else 0
         if self.random.random() < due_a_subscription:
             step = "subscription"
         else:
@@ -122,9 +77,9 @@ class LogWriter:
     def _moment(self, client: Client) -> datetime:
         """At a place where a rule turns over, or a microsecond beside it."""
         random = self.random
-        if not client.lines:
+        if not client.signups:
             return self.now
-        line = random.choice(client.lines[-2:])
+        line = random.choice(client.signups[-2:])
         n = line.period_around(self.now)
         places = [line.boundary(n), line.boundary(n + 1), line.boundary(n + 1), line.boundary(n) + line.window, line.at]
         places.extend([line.ends, line.ends + line.window] if line.ends else [line.boundary(n + 1) + line.window])
@@ -132,9 +87,9 @@ class LogWriter:
         return random.choice(places) + jitter * MICROSECOND
 
     def _length(self, client: Client) -> timedelta:
-        if not client.lines:
+        if not client.signups:
             return LENGTHS["day"]
-        terms = client.lines[-1].terms
+        terms = client.signups[-1].terms
         return LENGTHS[terms["interval"]] * int(terms["interval_count"])
 
     def _tick(self, client: Client) -> Fact:
@@ -187,8 +142,8 @@ class LogWriter:
 
     def _late_call(self, client: Client) -> Fact:
         ended = self.now - self._length(client) * 2.5 * self.random.random()
-        if client.lines and self.random.random() < 0.9:
-            ended = max(ended, client.lines[0].at)
+        if client.signups and self.random.random() < 0.9:
+            ended = max(ended, client.signups[0].at)
         return self._call_ending(client, ended)
 
     def _call_ending(self, client: Client, ended: datetime) -> Fact:
@@ -263,9 +218,9 @@ class LogWriter:
     def _subscription(self, client: Client) -> Fact:
         random, draw = self.random, self.random.random()
         at = self.now
-        if client.lines and client.lines[-1].ends and draw < 0.6:
-            at = max(self.now, client.lines[-1].ends)
-        elif client.lines and draw < 0.75:
+        if client.signups and client.signups[-1].ends and draw < 0.6:
+            at = max(self.now, client.signups[-1].ends)
+        elif client.signups and draw < 0.75:
             at = self._moment(client)
         elif draw > 0.8:
             at = self.now - timedelta(days=1) * random.randint(0, 3) + timedelta(seconds=random.randint(-9_000, 9_000))
@@ -274,21 +229,21 @@ class LogWriter:
     def _starting(self, client: Client, at: datetime, *, doomed: bool = False) -> Fact:
         terms = some_terms(self.random, self._currency(client))
         name = f"sub_{self.count}"
-        if not doomed and (not client.lines or client.lines[-1].ends):
-            client.lines.append(Line(name, at, terms))
+        if not doomed and (not client.signups or client.signups[-1].ends):
+            client.signups.append(Signup(name, at, terms))
         return self._own("subscription.started", client, at) | {"subscription_id": name, "terms": terms}
 
     def _doomed(self, client: Client) -> Fact:
         return self._starting(client, self.now, doomed=True)
 
     def _cancel(self, client: Client) -> Fact:
-        line = client.lines[-1] if client.lines else Line("sub_0", self.now, {})
+        line = client.signups[-1] if client.signups else Signup("sub_0", self.now, {})
         at = self._moment(client) if self.random.random() < 0.6 else self.now
         when = self.random.choice(("now", "period_end"))
         if line.ends and self.random.random() < 0.6:
             at = line.ends + self.random.choice((0, 0, 0, 1, -1)) * MICROSECOND
             when = "now"
-        if client.lines and line.ends is None:
+        if client.signups and line.ends is None:
             line.ends = at if when == "now" else line.boundary(line.period_around(self.now) + 1)
         name = line.subscription_id if self.random.random() > 0.08 else "sub_other"
         return self._own("subscription.canceled", client, at) | {"subscription_id": name, "when": when}
@@ -318,33 +273,15 @@ class LogWriter:
         kind = self.random.choice(("cycle", "usage", "pack", "one_time"))
         name = f"sub_{self.count}:20260101T000000Z:{kind}"
         client.requests.append(name)
-        span: Fact = {"period_start": stamp(self.random, self.now), "period_end": stamp(self.random, self.now)}
-        if kind in ("pack", "one_time"):
-            span = {"period_start": None, "period_end": None}
-        line = {
-            "line_id": "1",
-            "kind": "recurring",
-            "description": "Plan starter",
-            "quantity": 1,
-            "unit": "period",
-            "unit_price_micros": 49_004_000,
-            "amount_micros": 49_004_000,
-            **span,
-        }
-        return self._own("payment_request.created", client, self.now) | {
-            "payment_request_id": name,
-            "kind": kind,
-            "subscription_id": f"sub_{self.count}",
-            **span,
-            "currency": self._currency(client),
-            "lines": [line],
-            "subtotal_micros": 49_004_000,
-            "rounding_micros": -4_000,
-            "tax_micros": 0,
-            "total_micros": 49_000_000,
-            "due_at": stamp(self.random, self.now),
-            "grace_ends_at": stamp(self.random, self.now + 7 * 86_400 * SECOND),
-        }
+        return (
+            self._own("payment_request.created", client, self.now)
+            | request_fields(self.random, self.now, kind)
+            | {
+                "payment_request_id": name,
+                "subscription_id": f"sub_{self.count}",
+                "currency": self._currency(client),
+            }
+        )
 
     def _settle(self, client: Client) -> Fact:
         extra = {"reference": "wire 4711"} if self.random.random() < 0.5 else {"note": "by phone", "reference": None}
