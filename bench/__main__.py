@@ -19,7 +19,7 @@ from bench.figure import Figure, Run, sizes_of
 from bench.lab import Lab
 from streams.errors import CallmeterError
 
-FIGURES = ("hot_path", "latency", "rating")
+FIGURES = ("hot_path", "latency", "rating", "sink")
 
 
 def parser(figures: dict[str, Figure]) -> argparse.ArgumentParser:
