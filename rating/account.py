@@ -58,6 +58,7 @@ class Period(msgspec.Struct, array_like=True, kw_only=True):
 class ClosedPeriod(msgspec.Struct, array_like=True):
     """The last closed period, for late calls that still draw on what its allowance had left."""
 
+    subscription_id: str
     start: datetime
     end: datetime
     allowance_left_s: int

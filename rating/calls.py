@@ -125,7 +125,8 @@ def _adjust(books: Books, account: Account, call: CallCompleted, duration_s: int
     tariff = books.tariffs[home.subscription.terms_id]
     billed_s, fee = billed_seconds(tariff, duration_s, call.outcome, call.test)
     last = account.last_closed
-    closed = last if last is not None and last.start == home.period_start else None
+    belongs = (home.subscription.subscription_id, home.period_start)
+    closed = last if last is not None and (last.subscription_id, last.start) == belongs else None
     drawn = draw(tariff, billed_s, closed.allowance_left_s if closed else 0, account.wallet_s, account.credit_micros)
     amount = drawn.overage_micros + fee
     adjustment = next((a for a in account.adjustments if a.period_start == home.period_start), None)

@@ -61,7 +61,7 @@ def _close_period(books: Books, account: Account, period: Period, at: datetime) 
     account.periods.remove(period)
     terms = books.tariffs[period.terms_id].terms
     adjustments, account.adjustments = account.adjustments, []
-    account.last_closed = ClosedPeriod(period.start, period.end, period.allowance_left_s)
+    account.last_closed = ClosedPeriod(period.subscription_id, period.start, period.end, period.allowance_left_s)
     content = {
         "period_start": period.start,
         "period_end": period.end,

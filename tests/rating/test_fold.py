@@ -125,6 +125,10 @@ SUBSCRIBED = subscription()
 BAD = {
     "not JSON": (b"{nope", "malformed"),
     "invalid UTF-8": (b'{"type":"tick","at":"\xff"}', "malformed"),
+    "invalid UTF-8 where nobody looks": (b'{"type":"tick","at":"2026-01-01T00:00:00Z","x":"\xff"}', "malformed"),
+    "a long fraction beside nesting nobody reads": (
+        b'{"type":"tick","at":"2026-01-01T00:00:00.1234567Z","x":' + b"[" * 5_000 + b"]" * 5_000 + b"}", "malformed",
+    ),
     "empty": (b"", "malformed"),
     "not an object": (b"[1,2]", "malformed"),
     "deeply nested": (b"[" * 100_000, "malformed"),
@@ -175,6 +179,25 @@ def test_a_dead_lettered_call_is_rated_when_it_comes_again():
     found = outputs(call(1), SUBSCRIBED, call(1), call(1))
     assert [letter["reason"] for letter in found["dead-letters"]] == ["no_subscription"]
     assert len(found["rated-calls"]) == len(found["duplicates"]) == 1
+
+
+def test_a_late_call_draws_on_no_other_subscriptions_allowance():
+    first = subscription(at="2026-10-31T05:36:17Z", sub="s3", included_minutes=1, late_window_s=86_400)
+    second = subscription(
+        at="2026-10-31T05:36:17Z", fact="again", sub="s5", interval="week", included_minutes=100,
+        overage_micros_per_minute=119_999, minimum_s=61, connection_fee_micros=5_000,
+    )  # fmt: skip
+    cancel = {"subscription_id": "s3", "when": "now"}
+    found = outputs(
+        first,
+        fact("subscription.canceled", 1, "2026-10-31T05:36:17Z", **cancel),
+        second,
+        fact("subscription.canceled", 2, "2026-10-31T11:36:17Z", subscription_id="s5", when="now"),
+        tick("2026-11-01T11:36:17Z"),
+        call(1, ended="2026-10-31T05:36:17Z", answered="2026-10-31T05:35:17Z"),
+    )
+    (rated,) = found["rated-calls"]
+    assert (rated["allowance_s"], rated["overage_s"], rated["amount_micros"]) == (0, 61, 126_999)
 
 
 def test_a_tick_far_ahead_needs_a_jump():
