@@ -17,10 +17,9 @@ import asyncio
 import shutil
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 
-import msgspec
 import structlog
 from aiokafka.structs import ConsumerRecord
 from rocksdict import (
@@ -34,7 +33,6 @@ from rocksdict import (
     WriteOptions,
 )
 
-from rating.seen import call_hash
 from streams.errors import FolderInUse, LedgerUnusable
 from streams.restore import read_to_end
 from streams.settings import Settings
@@ -66,14 +64,6 @@ _write_options = WriteOptions()
 _write_options.disable_wal = True
 
 
-class _Names(msgspec.Struct, gc=False):
-    account_id: str = ""
-    call_id: str = ""
-
-
-_names = msgspec.json.Decoder(_Names).decode
-
-
 class SeenCallsIndex:
     """The rated calls of one partition (`rating.seen.SeenCalls`).
 
@@ -94,20 +84,8 @@ class SeenCallsIndex:
 
     # -- the fold asks and tells
 
-    def look_ahead(self, values: Iterable[bytes | None]) -> None:
-        """Look up the calls of records that are about to be folded. It changes no answer, only what it costs.
-
-        Args:
-            values: the records; those that are no calls are skipped.
-        """
-        hashes = []
-        for value in values:
-            try:
-                names = _names(value)  # type: ignore[arg-type]
-                if names.call_id:
-                    hashes.append(call_hash(names.account_id, names.call_id))
-            except (TypeError, ValueError, RecursionError):
-                continue
+    def look_ahead(self, hashes: Sequence[bytes]) -> None:
+        """Look up calls that will be asked for next, all at once. It changes no answer, only what it costs."""
         self._ahead = dict(zip(hashes, self._lookup(hashes), strict=True)) if hashes else {}
 
     def get(self, call_hash: bytes) -> tuple[int, int] | None:
@@ -208,24 +186,24 @@ class SeenCallsIndex:
         _, last, digest = self._about
         known = last < 0
         async for records in read_to_end(self._settings, self._topic, self._partition, max(last, 0)):
-            if not known:
-                if records[0].offset != last or _digest(records[0].value) != digest:
-                    return False
-                known = True
-                del records[0]
-            for record in records:
-                self._take_in(record, ledger_position)
+            if not known and (records[0].offset != last or _digest(records[0].value) != digest):
+                return False
+            for record in records[0 if known else 1 :]:
+                self._take_in(record)
+            known = True
+            self._check_order(records[-1], ledger_position)
         self._write(self._pending)
         return known
 
-    def _take_in(self, record: ConsumerRecord, ledger_position: int) -> None:
-        value = record.value
-        if _unpack(value[-_NUMBERS.size :])[0] >= ledger_position:
+    def _check_order(self, record: ConsumerRecord, ledger_position: int) -> None:
+        if _unpack(record.value[-_NUMBERS.size :])[0] >= ledger_position:
             raise LedgerUnusable(
                 f"{self._topic}-{self._partition} tells of calls rated beyond offset {ledger_position}, where the "
                 "ledger stands: the ledger was lost or set back, and calls would be rated twice"
             )
-        pending = self._pending
+
+    def _take_in(self, record: ConsumerRecord) -> None:
+        value, pending = record.value, self._pending
         for at in range(0, len(value), ENTRY_BYTES):
             pending[value[at : at + HASH_BYTES]] = value[at + HASH_BYTES : at + ENTRY_BYTES]
         self._about = (record.offset + 1, record.offset, _digest(value))

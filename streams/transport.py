@@ -20,6 +20,7 @@ start and end; then reading goes on there. When partitions are taken away, the b
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, Protocol
@@ -101,7 +102,7 @@ class RoleApp(faust.App):
     async def on_first_start(self) -> None:
         """Faust would make folders for its tables; look instead whether the topics are there."""
         try:
-            await check_topics(self.settings, self.needs)
+            await _check(self.settings, self.needs)
         except CallmeterError as error:
             fail(error)
 
@@ -166,6 +167,17 @@ def runs(app: RoleApp, *topics: str) -> Any:
     return app.topic(*map(app.settings.topic, topics), schema=Runs(), acks=False)
 
 
+async def _check(settings: Settings, topics: Iterable[str]) -> None:
+    # The library logs every address that does not answer; what is raised here says it once.
+    library = logging.getLogger("aiokafka")
+    level = library.level
+    library.setLevel(logging.CRITICAL)
+    try:
+        await check_topics(settings, sorted(topics))
+    finally:
+        library.setLevel(level)
+
+
 Job = Callable[[asyncio.Event], Awaitable[None]]
 
 
@@ -183,7 +195,7 @@ async def serve(apps: Sequence[RoleApp], settings: Settings, *beside: Job) -> No
         BrokerUnreachable: no broker answers at the start.
         TopicMissing: a topic that is needed is not there.
     """
-    await check_topics(settings, sorted({topic for app in apps for topic in app.needs}))
+    await _check(settings, {topic for app in apps for topic in app.needs})
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -70,7 +71,7 @@ async def test_kill_9_under_load_loses_and_doubles_nothing(make_settings):
     assert await read_topic(settings, "duplicates") == []
 
 
-async def test_a_frozen_worker_is_fenced_and_ends_when_it_wakes(make_settings):
+async def test_a_frozen_worker_that_wakes_doubles_nothing(make_settings):
     settings = make_settings(partitions=1)
     await produce(settings, subscribed(ACCOUNTS) + calls(ACCOUNTS, 0, 10))
     other_machine = settings.model_copy(update={"data_folder": settings.folder / "other"})
@@ -146,3 +147,21 @@ async def test_lag_tools_see_where_it_is(make_settings):
 
         await wait_until(published, what="the group's offset")
         assert meter.stop() == 0
+
+
+async def test_duplicates_are_found_after_a_restart_even_if_the_index_was_lost(make_settings):
+    settings = make_settings(partitions=1)
+    await produce(settings, subscribed(2) + calls(2, 0, 50))
+    with process(settings, "meter") as meter:
+        await rated(settings, 50)
+        assert meter.stop() == 0, meter.output
+    shutil.rmtree(settings.folder / "seen-calls")
+    await produce(settings, calls(2, 40, 20))
+    with process(settings, "meter") as meter:
+        ids = await rated(settings, 60)
+        assert meter.stop() == 0, meter.output
+    assert ids == [f"call_{number}" for number in range(60)]
+    duplicates = await read_values(settings, "duplicates")
+    assert [(value["call_id"], value["source_first_offset"], value["source_offset"]) for value in duplicates] == [
+        (f"call_{number}", 2 + number, 12 + number) for number in range(40, 50)
+    ]

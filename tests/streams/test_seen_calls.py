@@ -1,0 +1,166 @@
+"""The index of rated calls: it may lag, be lost, or be of another topic, and still knows every call."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from aiokafka.admin import NewTopic
+from faust.types import TP
+
+from rating.seen import call_hash
+from streams import seen_calls
+from streams.administration import administration
+from streams.errors import FolderInUse, LedgerUnusable
+from streams.fenced import FencedProducer
+from streams.seen_calls import WRITE_ENTRIES, SeenCallsIndex
+from streams.topics import ACCOUNT_EVENTS, SEEN_CALLS
+from tests.broker import wait_until
+
+CLOCK = 1_790_000_000
+
+
+@pytest.fixture
+def one(make_settings):
+    """Settings with one partition."""
+    return make_settings(partitions=1)
+
+
+def digest(number: int) -> bytes:
+    return call_hash("acct_1", f"call_{number}")
+
+
+def folder_of(settings):
+    return settings.folder / "seen-calls" / settings.topic(SEEN_CALLS) / "0"
+
+
+async def opened(settings, ledger_position: int) -> SeenCallsIndex:
+    index = SeenCallsIndex(settings, 0)
+    await index.open(ledger_position)
+    return index
+
+
+class Meter:
+    """Puts calls and commits them, as the meter's transactions do."""
+
+    def __init__(self, settings, index):
+        self.producer = FencedProducer(settings, TP(settings.topic(ACCOUNT_EVENTS), 0))
+        self.index = index
+
+    async def rate(self, numbers) -> None:
+        for number in numbers:
+            self.index.put(digest(number), number, CLOCK)
+        records = self.index.take_records()
+        for record in records:
+            self.producer.add(SEEN_CALLS, None, record)
+        self.index.committed(records, (await self.producer.commit())[SEEN_CALLS])
+
+
+@pytest.fixture
+async def meter(one):
+    """A meter that rated calls 0 to 99 in two transactions; its index is open."""
+    index = await opened(one, 0)
+    meter = Meter(one, index)
+    await meter.producer.start()
+    await meter.rate(range(60))
+    await meter.rate(range(60, 100))
+    yield meter
+    await meter.producer.stop()
+    await index.close()
+
+
+def knows(index: SeenCallsIndex, numbers, absent=()) -> bool:
+    return all(index.get(digest(number)) == (number, CLOCK) for number in numbers) and not any(
+        index.get(digest(number)) for number in absent
+    )
+
+
+async def test_it_knows_what_was_put_and_nothing_else(meter):
+    assert knows(meter.index, range(100), absent=range(100, 200))
+
+
+async def test_it_knows_after_it_was_closed(one, meter):
+    await meter.index.close()
+    index = await opened(one, 100)
+    assert knows(index, range(100), absent=range(100, 200))
+    await index.close()
+
+
+async def test_entries_written_to_disk_are_known_too(meter):
+    await meter.rate(range(100, 100 + WRITE_ENTRIES))
+    assert not meter.index._pending
+    assert knows(meter.index, range(0, 100 + WRITE_ENTRIES, 7), absent=range(10_000, 10_100))
+
+
+async def test_one_that_died_with_entries_unwritten_catches_up(one, meter):
+    meter.index._db.close()
+    meter.index._db = None
+    index = await opened(one, 100)
+    assert knows(index, range(100))
+    await index.close()
+
+
+@pytest.mark.parametrize("damage", ["lost", "no database", "a broken manifest"])
+async def test_a_damaged_one_is_built_anew(one, meter, damage):
+    await meter.index.close()
+    folder = folder_of(one)
+    if damage == "lost":
+        shutil.rmtree(folder)
+    elif damage == "no database":
+        for path in folder.iterdir():
+            path.write_bytes(b"rubbish")
+    else:
+        (manifest,) = folder.glob("MANIFEST-*")
+        manifest.write_bytes(b"rubbish")
+    index = await opened(one, 100)
+    assert knows(index, range(100), absent=range(100, 200))
+    await index.close()
+
+
+async def test_one_of_another_topic_is_built_anew(one, meter):
+    await meter.index.close()
+    topic = one.topic(SEEN_CALLS)
+    async with administration(one) as admin:
+        await admin.delete_topics([topic])
+
+        async def made_anew() -> bool:
+            answer = (await admin.create_topics([NewTopic(topic, 1, 1)])).to_object()
+            return answer["topic_errors"][0]["error_code"] == 0
+
+        await wait_until(made_anew)
+    index = await opened(one, 0)
+    assert knows(index, [], absent=range(100))
+    await index.close()
+
+
+async def test_calls_beyond_the_ledger_mean_that_the_ledger_was_lost(one, meter):
+    await meter.index.close()
+    index = SeenCallsIndex(one, 0)
+    with pytest.raises(LedgerUnusable, match="beyond offset 99, where the ledger stands"):
+        await index.open(99)
+    await index.close()
+
+
+async def test_a_folder_that_another_holds_is_named(one, meter, monkeypatch):
+    monkeypatch.setattr(seen_calls, "LOCK_WAIT_S", 0.2)
+    with pytest.raises(FolderInUse, match=str(folder_of(one))):
+        await opened(one, 100)
+
+
+async def test_looking_ahead_changes_no_answer(meter):
+    meter.index.look_ahead([digest(5), digest(500)])
+    assert knows(meter.index, range(100), absent=range(100, 600))
+    # Written while looked-up answers are kept: they must not hide what moved to the disk.
+    await meter.rate(range(500, 500 + WRITE_ENTRIES))
+    assert knows(meter.index, [5, 500])
+
+
+async def test_many_calls_of_one_transaction_are_several_records(one):
+    index = SeenCallsIndex(one, 0)
+    await index.open(0)
+    for number in range(70_000):
+        index.put(number.to_bytes(16, "big"), number, -1)
+    assert [len(record) for record in index.take_records()] == [960_000, 960_000, 320_000]
+    assert index.take_records() == []
+    index._pending.clear()
+    await index.close()
