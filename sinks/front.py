@@ -169,7 +169,7 @@ async def _read(request: web.Request) -> Query:
     encoding = request.headers.get("Content-Encoding", "")
     body = await request.read()
     if encoding == "lz4":
-        body = lz4.frame.decompress(body)
+        body = _from_lz4(body)
     elif encoding not in ("", "identity", "gzip", "deflate"):
         raise _not_spoken(f"Content-Encoding {encoding} is not spoken here; use gzip, deflate or lz4")
     names = address.keys() - OWN_NAMES
@@ -181,6 +181,19 @@ async def _read(request: web.Request) -> Query:
         {name.removeprefix("param_"): address[name] for name in names if name.startswith("param_")},
         {name: address[name] for name in names if not name.startswith("param_")},
     )
+
+
+def _from_lz4(body: bytes) -> bytes:
+    """Clients send one frame after the other."""
+    parts = []
+    while body:
+        frame = lz4.frame.LZ4FrameDecompressor()
+        try:
+            parts.append(frame.decompress(body))
+        except RuntimeError as error:
+            raise _not_spoken(f"the body is no lz4: {error}") from None
+        body = frame.unused_data or b""
+    return b"".join(parts)
 
 
 def _not_spoken(why: str) -> EngineError:

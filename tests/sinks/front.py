@@ -27,9 +27,17 @@ from tests.broker import ROOT
 
 # Names in the address that are no settings of the engine.
 TRANSPORT = {
-    "buffer_size", "client_protocol_version", "compress", "enable_http_compression", "http_headers_progress_interval_ms",
-    "send_progress_in_http_headers", "session_check", "session_id", "session_timeout", "wait_end_of_query",
-}  # fmt: skip
+    "buffer_size",
+    "client_protocol_version",
+    "compress",
+    "enable_http_compression",
+    "http_headers_progress_interval_ms",
+    "send_progress_in_http_headers",
+    "session_check",
+    "session_id",
+    "session_timeout",
+    "wait_end_of_query",
+}
 INSERT_WITH_ROWS = re.compile(rb"\s*(INSERT\s+INTO\s.*?)\s*FORMAT\s+(\w+)\s*", re.IGNORECASE | re.DOTALL)
 
 

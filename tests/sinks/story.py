@@ -1,0 +1,118 @@
+"""Records of our output topics as the meter writes them, without a broker: the fold itself makes them."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from aiokafka.structs import ConsumerRecord
+
+from rating.fold import Fold
+from rating.outputs import DeadLetter
+from rating.request import request_for
+from rating.seen import SeenInMemory
+from streams.topics import ALERTS, BILLING_EVENTS, LEDGER
+from tests.rating.builders import call, encode, fact, pack, subscription, tick
+
+TIMESTAMP_MS = 1_793_700_000_000
+
+
+def record(
+    topic: str,
+    offset: int,
+    value: bytes | None,
+    key: bytes | None = b"acct_1",
+    partition: int = 0,
+    headers: Sequence[tuple[str, bytes]] = (),
+) -> ConsumerRecord:
+    """One record as a consumer gives it."""
+    return ConsumerRecord(topic, partition, offset, TIMESTAMP_MS, 0, key, value, None, 0, 0, tuple(headers))
+
+
+def alerts(offsets: Iterable[int], partition: int = 0, account: str = "acct_1") -> list[ConsumerRecord]:
+    """Records of ``alerts``, the simplest of our topics."""
+    return [
+        record(
+            ALERTS,
+            offset,
+            json.dumps(
+                {
+                    "type": "allowance", "alert_id": f"{account}:{offset}", "level": 80, "account_id": account,
+                    "agency_id": "ag_1", "subscription_id": "sub_1", "period_start": "2026-11-01T00:00:00Z",
+                    "at": "2026-11-03T10:10:00Z", "used": 480, "limit": 600, "source_partition": partition,
+                    "source_offset": offset,
+                }
+            ).encode(),
+            partition=partition,
+        )
+        for offset in offsets
+    ]  # fmt: skip
+
+
+def written(facts: Iterable[Any]) -> dict[str, list[ConsumerRecord]]:
+    """Everything that comes of some facts, by topic, in one partition; requests are raised as by the billing job."""
+    fold = Fold(0, None, SeenInMemory())
+    topics: dict[str, list[ConsumerRecord]] = defaultdict(list)
+
+    def write(topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> None:
+        topics[topic].append(record(topic, len(topics[topic]), value, key, headers=headers))
+
+    def rate(encoded: bytes) -> None:
+        while not fold.fold(encoded, fold.position):
+            pass
+        outputs, fold.outputs[:] = list(fold.outputs), []
+        for topic, key, value in outputs:
+            if isinstance(value, DeadLetter):
+                names = ("reason", "detail", "topic", "partition", "offset")
+                write(topic, key, value.value, [(name, str(getattr(value, name)).encode()) for name in names])
+                continue
+            write(topic, key, value)
+            if topic == BILLING_EVENTS and (request := request_for(json.loads(value))):
+                rate(json.dumps({"type": "payment_request.created", **request}).encode())
+        for key, value in fold.drain_ledger():
+            write(LEDGER, key, value)
+
+    for one in encode(facts):
+        rate(one)
+    return topics
+
+
+def month() -> list[dict[str, Any] | bytes]:
+    """Facts of three accounts in two agencies and two currencies, with something of everything."""
+    cap = {"minutes": 12, "spend_micros": None, "mode": "hard", "alerts_percent": [80, 100]}
+    return [
+        tick("2026-11-01T00:00:00Z"),
+        subscription(price_micros=49_000_000),
+        subscription(account="acct_2", sub="sub_2", cap=cap),
+        subscription(account="acct_3", agency="ag_2", sub="sub_3", currency="EUR", overage_micros_per_minute=100_000),
+        pack(1, minutes=2),
+        *(
+            call(
+                f"a{number}",
+                answered=f"2026-11-03T{number:02}:00:00Z",
+                ended=f"2026-11-03T{number:02}:03:{number:02}.5Z",
+                campaign_id=f"camp_{number % 2}",
+                agent_id=f"agent_{number % 3}",
+                from_number=f"+1415555010{number % 2}",
+                cost_micros=None if number == 5 else 50_000 + number,
+            )
+            for number in range(8)
+        ),
+        call("b1", account="acct_2", direction="inbound", to_number="+4930123", test=False),
+        call("b2", account="acct_2", answered="2026-11-04T10:00:00Z", ended="2026-11-04T10:03:00Z"),
+        call("c1", account="acct_3", agency_id="ag_2", answered="2026-11-03T00:00:00+01:00",
+             ended="2026-11-03T00:20:00+01:00", cost_micros=1, cost_currency="USD"),
+        call("a1", answered="2026-11-03T01:00:00Z", ended="2026-11-03T01:03:00Z"),
+        call("x", account="nobody"),
+        b"\xff no JSON",
+        fact("wallet.adjusted", 2, minutes=-1, credit_micros=500_000, reason="goodwill"),
+        tick("2026-12-01T00:00:05Z"),
+        fact("payment_request.settled", 3, at="2026-12-02T00:00:00Z", status="paid", reference="wire 4711",
+             payment_request_id="sub_1:20261101T000000Z:cycle"),
+        fact("subscription.canceled", 4, account="acct_2", subscription_id="sub_2", at="2026-12-05T00:00:00Z",
+             when="now"),
+        tick("2026-12-06T00:00:00Z"),
+        call("late", ended="2026-11-20T10:10:00Z", answered="2026-11-20T10:00:00Z"),
+    ]  # fmt: skip
