@@ -23,6 +23,9 @@ def demo(
     keep_log: Annotated[
         Path | None, typer.Option("--keep-log", metavar="FILE", help="Save the input as JSON lines.")
     ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="FILE", help="Save what is shown as an SVG picture.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole pipeline on a real Kafka broker and the embedded ClickHouse engine, and prove that it is exact.
@@ -35,7 +38,10 @@ def demo(
     from cli.output import console, print_json
     from demo.run import Options, run_demo
 
-    proof = uvloop.run(run_demo(Options(accounts, calls, seed, keep, keep_log), console(stderr=as_json)))
+    screen = console(stderr=as_json, record=picture is not None)
+    proof = uvloop.run(run_demo(Options(accounts, calls, seed, keep, keep_log), screen))
+    if picture:
+        screen.save_svg(str(picture), title="callmeter demo")
     if as_json:
         print_json(proof.figures)
     if not proof.exact:

@@ -22,11 +22,11 @@ def settings(**overrides: Any) -> Settings:
     return load_settings(**overrides)
 
 
-def console(stderr: bool = False) -> Console:
-    """A Rich console on standard output or error."""
+def console(stderr: bool = False, record: bool = False) -> Console:
+    """A Rich console on standard output or error; ``record`` keeps what is shown, to be saved."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False)
+    return Console(stderr=stderr, highlight=False, record=record)
 
 
 def print_json(value: Any) -> None:

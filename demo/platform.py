@@ -7,7 +7,9 @@ call must have been rated, reported as a duplicate, or dead-lettered and why. Th
 from __future__ import annotations
 
 import json
+import math
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,7 +27,11 @@ HOUR = timedelta(hours=1)
 LOCAL_START = datetime(2026, 11, 1)
 
 HERO = "jane-dental"
-HERO_MINUTES = 10  # each of the hero's scripted calls
+# Minutes of the hero's scripted calls: 100 included, 60 from a pack, 40 of overage up to the cap. The first one is
+# short, so that later ones straddle the pools.
+HERO_MINUTES = (5, *[10] * 19, 5)
+# Billed seconds after which access goes off on these plans: a cap, a block of prepaid minutes.
+ALLOWED_S = {"starter": 200 * 60, "prepaid": 500 * 60}
 CAMPAIGNS = ("recall", "booking", "survey", "reminder")
 OUTCOMES = ("answered",) * 16 + ("voicemail", "voicemail", "no_answer", "busy")
 
@@ -97,7 +103,7 @@ class Platform:
         self._due: list[tuple[datetime, int, str, bytes]] = []
         self._number = 0
         self._plan_hero()
-        self._plan_calls(max(calls - 20, 0))
+        self._plan_calls(max(calls - len(HERO_MINUTES), 0))
         self._plan_bad_records(max(calls // 400, 8))
         self._due.sort()
 
@@ -167,23 +173,31 @@ class Platform:
             self._send(min(again, END), tenant.account_id, fact)
 
     def _plan_hero(self) -> None:
-        """Ten calls use up the allowance, six the wallet, four more reach the cap of 200 minutes."""
+        """Calls that use up the allowance, then the wallet, and then reach the cap."""
         hero = self.tenants[0]
-        for number in range(20):
+        for number, minutes in enumerate(HERO_MINUTES):
             ended_at = FIRST_CALL + timedelta(days=1 + number * 20 / 24, hours=9)
-            fact = self._call(hero, ended_at, HERO_MINUTES * 60, "answered", False)
+            fact = self._call(hero, ended_at, minutes * 60, "answered", False)
             self.planted.rated.add((hero.account_id, fact["call_id"]))
             self._send(ended_at, hero.account_id, fact)
 
     def _plan_calls(self, calls: int) -> None:
+        """Calls in the order of time. An account whose access is off pauses: its calls are others' from then on."""
         rnd = self._rnd
-        others = self.tenants[1:] or self.tenants
-        weights = [tenant.weight or 1.0 for tenant in others]
+        others = self.tenants[1:]
+        weights = [tenant.weight for tenant in others]
+        unlimited = [tenant for tenant in others if tenant.plan not in ALLOWED_S]
         span = (LAST_CALL - FIRST_CALL).total_seconds()
-        for tenant in rnd.choices(others, weights, k=calls):
-            ended_at = FIRST_CALL + timedelta(milliseconds=round(rnd.random() * span * 1000))
+        times = sorted(rnd.random() * span for _ in range(calls))
+        used: Counter[str] = Counter()
+        for time, tenant in zip(times, rnd.choices(others, weights, k=calls), strict=True):
+            if unlimited and used[tenant.account_id] >= ALLOWED_S.get(tenant.plan, math.inf):
+                tenant = rnd.choice(unlimited)
+            ended_at = FIRST_CALL + timedelta(milliseconds=round(time * 1000))
             outcome = rnd.choice(OUTCOMES)
             seconds = min(rnd.expovariate(1 / 95), 3_500.0)
+            if outcome in ("answered", "voicemail"):
+                used[tenant.account_id] += math.ceil(seconds)
             self._plan_call(tenant, ended_at, seconds, outcome, test=rnd.random() < 0.005)
 
     def _plan_bad_records(self, count: int) -> None:

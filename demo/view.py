@@ -70,7 +70,9 @@ def call_sources(call: dict[str, Any]) -> str:
 
 def story_lines(observed: Observer) -> list[tuple[str, str]]:
     """The hero's story so far: (date, line)."""
-    told = ((at[:10], tell(kind, what, event)) for at, kind, what, event in observed.story)
+    # Topics are read side by side, so the order of arrival means little; what happened at one instant stays as it came.
+    story = sorted(observed.story, key=lambda part: datetime.fromisoformat(part[0]))
+    told = ((at[:10], tell(kind, what, event)) for at, kind, what, event in story)
     return [(at, line) for at, line in told if line]
 
 

@@ -1,4 +1,4 @@
-"""The same log gives the same outputs, byte for byte but for positions: by `simulate`, and by the meter on the broker."""
+"""The same log gives the same outputs, byte for byte but for positions: by `simulate` and by the meter."""
 
 from __future__ import annotations
 
