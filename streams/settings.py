@@ -45,20 +45,26 @@ class Settings(BaseSettings):
     replication: int = Field(1, ge=1, le=32_767)
     min_insync_replicas: int = Field(1, ge=1, le=32_767)
     group_id: str = Field("callmeter", min_length=1, description="Prefix of the consumer groups")
-    transactional_id: str = Field("callmeter", min_length=1, description="Prefix of the transactional ids; fences zombies")
+    transactional_id: str = Field(
+        "callmeter", min_length=1, description="Prefix of the transactional ids; fences zombies"
+    )
 
     batch_records: int = Field(20_000, ge=1, description="Most records in one transaction of the meter")
     flight_records: int = Field(40_000, ge=1, description="Most records fetched and not yet committed, per worker")
     session_timeout_s: float = Field(6.0, gt=0)
     transaction_timeout_s: float = Field(30.0, gt=0)
 
-    clickhouse_dsn: SecretStr | None = Field(None, description="chdb:///folder or http(s)://user:password@host:port/database")
+    clickhouse_dsn: SecretStr | None = Field(
+        None, description="chdb:///folder or http(s)://user:password@host:port/database"
+    )
     sink_rows: int = Field(100_000, ge=1, le=500_000, description="Most rows in one insert")
     sink_interval_s: float = Field(1.0, ge=0, description="Longest wait before an insert")
 
     tick_interval_s: float = Field(1.0, gt=0, description="Pause between two ticks of the clock")
     http_host: str = "127.0.0.1"
-    http_port: int = Field(6066, ge=0, le=65_535, description="/metrics, /health and /ready of a role; 0: any free port")
+    http_port: int = Field(
+        6066, ge=0, le=65_535, description="/metrics, /health and /ready of a role; 0: any free port"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 
