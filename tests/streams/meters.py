@@ -8,9 +8,12 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+from aiokafka.admin import NewTopic
+
+from streams.administration import administration
 from streams.settings import Settings
 from streams.topics import RATED_CALLS
-from tests.broker import Process, read_values, wait_until
+from tests.broker import Process, read_topic, read_values, wait_until
 from tests.rating.builders import call, subscription
 
 
@@ -62,6 +65,25 @@ async def rated(settings: Settings, count: int) -> list[str]:
         return [value["call_id"] for value in values]
 
     return await wait_until(enough, what=f"{count} rated calls")
+
+
+async def make_anew(settings: Settings, name: str) -> None:
+    """Delete a topic of one partition and create it again, empty."""
+    topic = settings.topic(name)
+    async with administration(settings) as admin:
+        await admin.delete_topics([topic])
+
+        async def made() -> bool:
+            answer = (await admin.create_topics([NewTopic(topic, 1, 1)])).to_object()
+            return answer["topic_errors"][0]["error_code"] == 0
+
+        await wait_until(made, what="the topic to be made anew")
+
+    async def empty() -> bool:
+        return await read_topic(settings, name) == []
+
+    # The broker learns of it later than the controller says it is done.
+    await wait_until(empty, what="the topic to be empty")
 
 
 def headers_of(record: Any) -> dict[str, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import NewTopic, RecordsToDelete
+from aiokafka.admin import RecordsToDelete
 
 from streams.administration import administration
 from streams.topics import ACCOUNT_EVENTS, LEDGER, SEEN_CALLS
 from tests.broker import command, process, produce, wait_until
-from tests.streams.meters import calls, rated, subscribed
+from tests.streams.meters import calls, make_anew, rated, subscribed
 
 
 def one_line(done) -> str:
@@ -49,15 +49,7 @@ async def test_a_position_beyond_the_end_of_the_log(make_settings):
     with process(settings, "meter") as meter:
         await rated(settings, 9)
         assert meter.stop() == 0
-    async with administration(settings) as admin:
-        await admin.delete_topics([topic])
-
-        async def made_anew() -> bool:
-            return (await admin.create_topics([NewTopic(topic, 1, 1)])).to_object()["topic_errors"][0][
-                "error_code"
-            ] == 0
-
-        await wait_until(made_anew)
+    await make_anew(settings, ACCOUNT_EVENTS)
     with process(settings, "meter") as meter:
         await wait_until(lambda: not meter.alive())
         assert meter.popen.returncode == 1
@@ -89,20 +81,11 @@ async def test_state_that_cannot_be_read(make_settings):
 
 async def test_a_lost_ledger(make_settings):
     settings = make_settings(partitions=1)
-    topic = settings.topic(LEDGER)
     await produce(settings, subscribed(1) + calls(1, 0, 9))
     with process(settings, "meter") as meter:
         await rated(settings, 9)
         assert meter.stop() == 0
-    async with administration(settings) as admin:
-        await admin.delete_topics([topic])
-
-        async def made_anew() -> bool:
-            return (await admin.create_topics([NewTopic(topic, 1, 1)])).to_object()["topic_errors"][0][
-                "error_code"
-            ] == 0
-
-        await wait_until(made_anew)
+    await make_anew(settings, LEDGER)
     with process(settings, "meter") as meter:
         await wait_until(lambda: not meter.alive())
         assert meter.popen.returncode == 1

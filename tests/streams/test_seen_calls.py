@@ -5,17 +5,15 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from aiokafka.admin import NewTopic
 from faust.types import TP
 
 from rating.seen import call_hash
 from streams import seen_calls
-from streams.administration import administration
 from streams.errors import FolderInUse, LedgerUnusable
 from streams.fenced import FencedProducer
 from streams.seen_calls import WRITE_ENTRIES, SeenCallsIndex
 from streams.topics import ACCOUNT_EVENTS, SEEN_CALLS
-from tests.broker import wait_until
+from tests.streams.meters import make_anew
 
 CLOCK = 1_790_000_000
 
@@ -119,15 +117,7 @@ async def test_a_damaged_one_is_built_anew(one, meter, damage):
 
 async def test_one_of_another_topic_is_built_anew(one, meter):
     await meter.index.close()
-    topic = one.topic(SEEN_CALLS)
-    async with administration(one) as admin:
-        await admin.delete_topics([topic])
-
-        async def made_anew() -> bool:
-            answer = (await admin.create_topics([NewTopic(topic, 1, 1)])).to_object()
-            return answer["topic_errors"][0]["error_code"] == 0
-
-        await wait_until(made_anew)
+    await make_anew(one, SEEN_CALLS)
     index = await opened(one, 0)
     assert knows(index, [], absent=range(100))
     await index.close()
