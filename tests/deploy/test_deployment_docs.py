@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
+from click import Group
 from prometheus_client import REGISTRY
+from typer.main import get_command
 
 import streams.observe  # noqa: F401  (registers the metrics)
+from cli.main import app
 from streams.settings import CONFIG_VARIABLE, PREFIX, Settings
 from tests.broker import ROOT
 from tests.deploy.compose import FILE, VARIABLE
@@ -38,6 +41,19 @@ def test_no_variable_is_named_that_is_no_setting() -> None:
 def test_every_variable_of_the_compose_file_is_documented() -> None:
     for name in {match[1] for match in VARIABLE.finditer(FILE.read_text())} - {"KAFKA_HEAP_OPTS"}:
         assert name in TEXT
+
+
+def test_commands_that_are_named_are_there() -> None:
+    """Whatever follows the program's name is a command, or a group and its command."""
+    named = re.findall(
+        r"`callmeter (\w+)(?: (\w+))?[^`]*`|^docker compose run .*callmeter (\w+)(?: (\w+))?", TEXT, re.M
+    )
+    assert named
+    for words in named:
+        group, name = words[:2] if words[0] else words[2:]
+        command = get_command(app).commands[group]
+        if isinstance(command, Group):
+            assert name in command.commands
 
 
 def test_files_that_are_named_are_there() -> None:
