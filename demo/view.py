@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -13,18 +12,10 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from catalogue.spelling import micros_text
 from demo.observer import Observer
 from demo.platform import HERO, Platform
 from demo.proof import Proof
-from rating.money import MINOR_DIGITS
-
-
-def money(micros: int, currency: str) -> str:
-    """An amount in the currency's unit, exact: trailing zeros beyond its minor unit are left out."""
-    digits = MINOR_DIGITS.get(currency, 2)
-    whole, _, fraction = f"{Decimal(micros).scaleb(-6):.6f}".partition(".")
-    fraction = fraction[:digits] + fraction[digits:].rstrip("0")
-    return f"{whole}.{fraction} {currency}" if fraction else f"{whole} {currency}"
 
 
 def minutes(seconds: int) -> str:
@@ -48,15 +39,15 @@ def tell(kind: str, what: str, event: dict[str, Any]) -> str | None:
     if kind == "access":
         return "campaigns may run again" if event["allowed"] else f"access off: {', '.join(event['reasons'])}"
     if kind == "request":
-        amount = money(event["total_micros"], event["currency"])
+        amount = micros_text(event["total_micros"], event["currency"])
         return f"payment request {event['payment_request_id']}: {amount}, {event['status']}"
     if what == "pack.credited":
         return f"pack {event['pack']} applied: wallet {minutes(event['wallet_left_s'])}"
     if what == "cycle.opened":
-        price = money(event["price_micros"], event["currency"])
+        price = micros_text(event["price_micros"], event["currency"])
         return f"period opens: {event['included_s'] // 60} included minutes for {price}"
     if what == "cycle.closed" and event["calls"]:
-        amount = money(event["usage_micros"], event["currency"])
+        amount = micros_text(event["usage_micros"], event["currency"])
         return f"period closes: {event['calls']} calls, {minutes(event['billed_s'])} billed, overage {amount}"
     return None
 
@@ -124,7 +115,9 @@ class LiveView:
         ranked = sorted(self._observed.usage.items(), key=lambda item: -item[1]["billed_s"])[:6]
         for account, usage in ranked:
             table.add_row(
-                account, minutes(usage["billed_s"]), money(usage["amount_micros"], self._observed.currencies[account])
+                account,
+                minutes(usage["billed_s"]),
+                micros_text(usage["amount_micros"], self._observed.currencies[account]),
             )
         return table
 
@@ -150,7 +143,7 @@ def usage_table(observed: Observer) -> Table:
     for account, usage in [row for at, row in enumerate(ranked) if at < 10 or row[0] == HERO]:
         currency = observed.currencies[account]
         seconds = [minutes(usage[f"{name}_s"]) for name in ("billed", "overage")]
-        amounts = [money(usage[name], currency) for name in ("amount_micros", "margin_micros")]
+        amounts = [micros_text(usage[name], currency) for name in ("amount_micros", "margin_micros")]
         table.add_row(account, f"{usage['calls']:,}", *seconds, *amounts)
     return table
 
@@ -166,7 +159,7 @@ def requests_table(observed: Observer) -> Table:
     for column in ("kind", "status", "requests", "total"):
         table.add_column(column, justify="right" if column in ("requests", "total") else "left")
     for (kind, status, currency), (count, total) in sorted(totals.items()):
-        table.add_row(kind, status, f"{count:,}", money(total, currency))
+        table.add_row(kind, status, f"{count:,}", micros_text(total, currency))
     return table
 
 
@@ -184,7 +177,7 @@ def proof_table(proof: Proof) -> Table:
 def brief(figure: Any) -> str:
     """A figure of the proof as a person reads it."""
     if isinstance(figure, dict) and all(len(str(key)) == 3 and str(key).isupper() for key in figure):
-        return "\n".join(money(micros, currency) for currency, micros in figure.items())
+        return "\n".join(micros_text(micros, currency) for currency, micros in figure.items())
     if isinstance(figure, dict | set):
         return f"{len(figure):,}"
     if isinstance(figure, tuple):
