@@ -38,7 +38,7 @@ TRANSPORT = {
     "session_timeout",
     "wait_end_of_query",
 }
-INSERT_WITH_ROWS = re.compile(rb"\s*(INSERT\s+INTO\s.*?)\s*FORMAT\s+(\w+)\s*", re.IGNORECASE | re.DOTALL)
+INSERT_WITH_ROWS = re.compile(rb"\s*(INSERT\s+INTO\s.*?)\s*FORMAT\s+(\w+)[ ;]*\n?", re.IGNORECASE | re.DOTALL)
 
 
 class WritableEngine:

@@ -88,6 +88,7 @@ def month() -> list[dict[str, Any] | bytes]:
         subscription(account="acct_2", sub="sub_2", cap=cap),
         subscription(account="acct_3", agency="ag_2", sub="sub_3", currency="EUR", overage_micros_per_minute=100_000),
         pack(1, minutes=2),
+        tick("2026-11-04T12:00:00Z"),
         *(
             call(
                 f"a{number}",
