@@ -6,6 +6,7 @@ within the retention; so an index that is ahead of the ledger after a crash does
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Protocol
 
@@ -23,6 +24,9 @@ def call_hash(account_id: str, call_id: str) -> bytes:
 class SeenCalls(Protocol):
     """The rated calls of one partition."""
 
+    def look_ahead(self, hashes: Sequence[bytes]) -> None:
+        """These will be asked for next. It changes no answer, only what it costs."""
+
     def get(self, call_hash: bytes) -> tuple[int, int] | None:
         """Offset and clock (unix seconds, -1 before the first tick) of the call's rating, or None."""
 
@@ -32,6 +36,9 @@ class SeenCalls(Protocol):
 
 class SeenInMemory(dict[bytes, tuple[int, int]]):
     """Every call ever rated, in memory: for `simulate` and tests."""
+
+    def look_ahead(self, hashes: Sequence[bytes]) -> None:
+        """Nothing to prepare."""
 
     def put(self, call_hash: bytes, offset: int, clock: int) -> None:
         """Remember a call as rated."""

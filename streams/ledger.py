@@ -113,7 +113,7 @@ class LedgerPartition(FencedPartition):
         for at, record in enumerate(records):
             if not at % BREATH_RECORDS:
                 await asyncio.sleep(0)
-                self._seen.look_ahead([record.value for record in records[at : at + BREATH_RECORDS]])
+                self._fold.look_ahead([record.value for record in records[at : at + BREATH_RECORDS]])
             # Only records that were passed on to us have headers of interest, and hardly any has headers at all.
             headers = record.headers
             forwarded = bool(headers) and any(name == FORWARDED_HEADER for name, _ in headers)
