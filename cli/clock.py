@@ -48,7 +48,14 @@ def clock(
     if at is not None or jump or json:
         raise CallmeterError("--at, --jump and --json go with --once: a running clock tells the time of this machine")
     from jobs.clock import run_clock
+    from streams.administration import check_topics
     from streams.observe import configure_logging
+    from streams.topics import ACCOUNT_EVENTS
 
-    configure_logging(settings)
-    uvloop.run(run_clock(settings))
+    async def run() -> None:
+        # Before the libraries may log: a broker that is not there is one line.
+        await check_topics(settings, [ACCOUNT_EVENTS])
+        configure_logging(settings)
+        await run_clock(settings)
+
+    uvloop.run(run())

@@ -100,6 +100,13 @@ async def test_the_latest_tick_counts_whether_it_was_rated_or_not(settings: Sett
     assert await clocks(settings) == dict.fromkeys(range(4), datetime(2026, 11, 2, tzinfo=UTC))
 
 
+@pytest.mark.parametrize("arguments", [["clock"], ["clock", "--once"], ["billing"], ["close", "--until", "2026-12-01"]])
+def test_a_broker_that_is_not_there_is_one_clear_line(settings: Settings, arguments: list[str]) -> None:
+    done = command(settings.model_copy(update={"kafka_bootstrap": "127.0.0.1:1"}), *arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no Kafka broker answers at 127.0.0.1:1") and done.stderr.count("\n") == 1
+
+
 def test_at_and_jump_are_for_one_tick_only(settings: Settings) -> None:
     done = command(settings, "clock", "--jump")
     assert done.returncode == 1 and "--once" in done.stderr

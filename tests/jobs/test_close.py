@@ -10,7 +10,7 @@ import pytest
 
 from jobs.close import Closing
 from streams.settings import Settings
-from tests.broker import command, process, produce, read_values
+from tests.broker import command, process, produce, read_values, wait_until
 from tests.rating.builders import call, pack, subscription, tick
 
 PLAN = {"price_micros": 49_000_000, "connection_fee_micros": 5_000, "late_window_s": 900}
@@ -118,13 +118,20 @@ async def test_a_jump_gets_there_in_one_tick(settings: Settings) -> None:
     assert ticks == [tick("2026-11-01T00:00:00Z"), jump] * 4
 
 
+async def is_closed(settings: Settings, account: str) -> bool:
+    """Whether the meter has closed a period of an account."""
+    events = await read_values(settings, "billing-events")
+    return any(event["type"] == "cycle.closed" and event["account_id"] == account for event in events)
+
+
 async def test_what_is_open_at_the_timeout_is_named_and_the_next_closing_waits_for_it(settings: Settings) -> None:
     await produce(settings, month_of("open"))
-    code, report, said = close(settings, "--until", "2026-12-05", "--timeout", "1")
+    code, report, said = close(settings, "--until", "2026-12-05", "--timeout", "3")
     assert (code, report["done"]) == (1, False)
     assert "4 of 4 partitions" in report["open"][0] and "callmeter meter" in said
     with process(settings, "meter"):
-        code, report, said = close(settings, "--until", "2026-12-05", "--timeout", "8")
+        await wait_until(lambda: is_closed(settings, "open"))
+        code, report, said = close(settings, "--until", "2026-12-05", "--timeout", "4")
         assert code == 1
         assert "4 payment requests" in report["open"][0] and "sub_open:20261101T000000Z:usage" in said
         with process(settings, "billing"):
@@ -167,6 +174,6 @@ async def test_a_closing_waits_until_the_requests_are_in_clickhouse(pipeline: Se
     await produce(pipeline, [subscription(account=account, price_micros=1_000_000)])
     store = LateStore({at: 10**6 if comes else -1 for at in range(4)})
     closing = Closing(pipeline, datetime(2026, 11, 2, tzinfo=UTC), store=store)  # type: ignore[arg-type]
-    report = await closing.run(60 if comes else 8)
+    report = await closing.run(60 if comes else 4)
     assert (report.done, report.clickhouse) == (comes, True)
     assert comes or "ClickHouse" in report.open[0]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from jobs.requests import read_requests, settling_id
+from jobs.requests import find_request, read_requests, settling_id
+from streams.errors import Refused
 from streams.settings import Settings
 from tests.broker import command, produce, read_topic, wait_until
 from tests.rating.builders import call, pack, subscription, tick
@@ -53,14 +54,15 @@ async def test_requests_are_listed_by_account_agency_status_and_kind(pipeline: S
     await asked(pipeline, "list", pack("list", account="list"), count=2)
     ids = {"sub_list:20261101T000000Z:cycle", "pack:fact_list"}
 
-    def listed(*filters: str) -> set[str]:
-        return {one["payment_request_id"] for one in run(pipeline, "list", *filters)}
+    async def listed(**filters: str) -> set[str]:
+        return {one["payment_request_id"] for one in await read_requests(pipeline, **filters)}
 
-    assert listed("--account", "list") == ids
-    assert listed("--account", "list", "--kind", "pack") == {"pack:fact_list"}
-    assert listed("--account", "list", "--status", "paid") == set()
-    assert listed("--account", "list", "--agency", "ag_2") == set()
-    assert listed("--agency", "ag_1", "--status", "pending") >= ids
+    assert await listed(account_id="list") == ids
+    assert await listed(account_id="list", status="paid") == set()
+    assert await listed(account_id="list", agency_id="ag_2") == set()
+    assert await listed(agency_id="ag_1", status="pending") >= ids
+    (one,) = run(pipeline, "list", "--account", "list", "--agency", "ag_1", "--status", "pending", "--kind", "pack")
+    assert one["payment_request_id"] == "pack:fact_list"
     assert "none of pending, paid" in refused(pipeline, "list", "--status", "payed")
 
 
@@ -97,9 +99,10 @@ async def test_a_request_is_shown_like_an_invoice(pipeline: Settings) -> None:
 async def test_a_unique_beginning_of_an_id_is_enough(pipeline: Settings) -> None:
     await asked(pipeline, "prefix", pack("prefix", account="prefix"), count=2)
     assert run(pipeline, "show", "sub_prefix")["kind"] == "cycle"
-    assert run(pipeline, "show", "pack:fact_prefix")["kind"] == "pack"
-    assert "unknown_request" in refused(pipeline, "show", "sub_nobody")
-    assert "2 payment requests begin with" in refused(pipeline, "show", "", "--account", "prefix")
+    assert (await find_request(pipeline, "pack:fact_prefix"))["kind"] == "pack"
+    assert refused(pipeline, "show", "sub_nobody").startswith("error: unknown_request: ")
+    with pytest.raises(Refused, match="2 payment requests begin with"):
+        await find_request(pipeline, "", "prefix")
 
 
 async def test_accounts_may_share_an_id(pipeline: Settings) -> None:
@@ -107,7 +110,7 @@ async def test_accounts_may_share_an_id(pipeline: Settings) -> None:
         await asked(pipeline, account, {**pack("shared", account=account)}, count=2)
     assert "--account" in refused(pipeline, "show", "pack:fact_shared")
     for account in ("shared_1", "shared_2"):
-        assert run(pipeline, "show", "pack:fact_shared", "--account", account)["account_id"] == account
+        assert (await find_request(pipeline, "pack:fact_shared", account))["account_id"] == account
 
 
 async def test_marking_a_request_paid_twice_changes_nothing(pipeline: Settings) -> None:
