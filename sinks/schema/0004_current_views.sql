@@ -16,11 +16,11 @@ COMMENT 'Access of every account whose access ever changed; the others are allow
 CREATE VIEW IF NOT EXISTS payment_requests_current AS
 SELECT * EXCEPT (kafka_partition, kafka_offset)
 FROM payment_requests
-WHERE (kafka_partition, payment_request_id, kafka_offset) IN
+WHERE (account_id, payment_request_id, kafka_offset) IN
 (
-    SELECT kafka_partition, payment_request_id, max(kafka_offset)
+    SELECT account_id, payment_request_id, max(kafka_offset)
     FROM payment_requests
-    GROUP BY kafka_partition, payment_request_id
+    GROUP BY account_id, payment_request_id
 )
 COMMENT 'Latest state of every payment request';
 
