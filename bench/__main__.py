@@ -9,6 +9,7 @@ import argparse
 import sys
 from dataclasses import asdict
 from importlib import import_module
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -28,6 +29,7 @@ def parser(figures: dict[str, Figure]) -> argparse.ArgumentParser:
     listed = "; ".join(f"{name}: {figure.TITLE}" for name, figure in figures.items())
     made.add_argument("names", nargs="*", metavar="NAME", help=f"which figures, all if none is named. {listed}")
     made.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    made.add_argument("--results", type=Path, default=report.RESULTS, metavar="FOLDER", help="where JSON is kept")
     made.add_argument("--list", action="store_true", help="list the figures and their sizes")
     known: dict[str, list[str]] = {}
     for name, figure in figures.items():
@@ -65,7 +67,7 @@ def main() -> int:
             sizes = figure.Sizes(**given)
             runs = uvloop.run(measure(name, figure, lab, sizes))
             result = report.record(name, figure.TITLE, asdict(sizes), runs)
-            report.write(result)
+            report.write(result, asked.results)
             results.append(result)
             if not asked.json:
                 report.show(result)

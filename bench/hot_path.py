@@ -129,6 +129,8 @@ async def metered(settings: Settings, count: int) -> dict[str, float]:
             running.check()
             await asyncio.sleep(POLL_S)
     done = count - first
+    if done <= 0 or not seconds:
+        raise MeterFailed("the first transactions held every call; measure more of them: --calls")
     return {
         "calls/s": done / seconds,
         "CPU us/call": (after.cpu_s - before.cpu_s) / done * 1e6,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from typing import Any
 import psutil
 
 from deploy.kafka.broker import KafkaBroker
+from streams.administration import administration
 from streams.settings import Settings, load_settings
 
 MIB = 1 << 20
@@ -22,12 +25,13 @@ MIB = 1 << 20
 class Lab:
     """A temporary folder and a broker of its own, started when first needed.
 
-    With ``CALLMETER_KAFKA_BOOTSTRAP`` set, that broker is used, under topic names that begin with ``bench-``.
+    With ``CALLMETER_KAFKA_BOOTSTRAP`` set, that broker is used; the topics, ``bench-...``, are deleted at the end.
     """
 
     def __init__(self) -> None:
         """Prepare; nothing runs yet. Use as a context manager."""
         self._stack = ExitStack()
+        self._prefix = f"bench-{os.getpid()}-"
         self._numbers = itertools.count(1)
         self._bootstrap: str | None = None
 
@@ -45,11 +49,13 @@ class Lab:
         """Where the broker is."""
         if self._bootstrap is None:
             self._bootstrap = load_settings().kafka_bootstrap or self._start_broker()
+            if load_settings().kafka_bootstrap:
+                self._stack.callback(lambda: asyncio.run(self._delete_topics()))
         return self._bootstrap
 
     def settings(self, **overrides: Any) -> Settings:
         """Settings with topics, group, transactional ids and folder of their own."""
-        name = f"bench-{psutil.Process().pid}-{next(self._numbers)}"
+        name = f"{self._prefix}{next(self._numbers)}"
         values = {
             "kafka_bootstrap": self.bootstrap,
             "data_folder": self.folder / name,
@@ -61,6 +67,11 @@ class Lab:
         settings = load_settings(**{**values, **overrides})
         settings.folder.mkdir(parents=True, exist_ok=True)
         return settings
+
+    async def _delete_topics(self) -> None:
+        async with administration(load_settings()) as admin:
+            if ours := [name for name in await admin.list_topics() if name.startswith(self._prefix)]:
+                await admin.delete_topics(ours)
 
     def _start_broker(self) -> str:
         broker = KafkaBroker(self.folder / "kafka", port=0)

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from bench.load import TICK, Filler, subscription
 from rating.ledger import ACCOUNT
 from streams.administration import administration, create_topics
+from streams.errors import CallmeterError
 from streams.restore import read_to_end
 from streams.settings import PREFIX, Settings
 from streams.topics import ACCOUNT_EVENTS, LEDGER, TOPICS
@@ -26,7 +27,7 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 
 
-class MeterFailed(Exception):
+class MeterFailed(CallmeterError):
     """The meter ended, or did not get anywhere; the text has the end of its log."""
 
 

@@ -59,10 +59,10 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def write(result: Mapping[str, Any]) -> Path:
+def write(result: Mapping[str, Any], folder: Path) -> Path:
     """Keep a result; the one before of the same name is replaced."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{result['figure']}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{result['figure']}.json"
     path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
     return path
 

@@ -1,0 +1,68 @@
+"""The bench measures the real meter, says what it measured, and keeps every run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.broker import ROOT
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """Runs ``python -m bench``; its process and the results by name."""
+
+    def run(*arguments, **variables):
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", "--results", str(tmp_path), *arguments],
+            capture_output=True, text=True, cwd=ROOT, env={**os.environ, **variables}, timeout=150, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done, {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+
+    return run
+
+
+def test_the_hot_path_prints_one_ratio_to_the_bare_loop(bench, broker):
+    sizes = ("--calls", "10000", "--accounts", "50", "--partitions", "2", "--rounds", "1")
+    variables = {"CALLMETER_KAFKA_BOOTSTRAP": broker.bootstrap, "CALLMETER_BATCH_RECORDS": "500"}
+    done, results = bench("hot_path", *sizes, **variables)
+    (ratio,) = re.findall(r"(?m)^hot_path_ratio_batch (\d+\.\d+)$", done.stdout)
+    result = results["hot_path"]
+    meter = result["runs"][-1]
+    assert float(ratio) == pytest.approx(meter["against batch"], abs=0.001)
+    assert len(result["runs"]) == 3
+    assert all(run["calls/s"] > 0 for run in result["runs"])
+    assert {"machine", "versions", "settings", "summary", "measured_at"} <= result.keys()
+
+
+def test_latency_counts_every_call_after_the_warm_up(bench, broker):
+    sizes = (
+        "--rate",
+        "200",
+        "--seconds",
+        "3",
+        "--warmup",
+        "1",
+        "--accounts",
+        "50",
+        "--partitions",
+        "2",
+        "--rounds",
+        "1",
+    )
+    _, results = bench("latency", *sizes, CALLMETER_KAFKA_BOOTSTRAP=broker.bootstrap)
+    (run,) = results["latency"]["runs"]
+    assert 0 < run["p50 ms"] <= run["p99 ms"] <= run["max ms"]
+
+
+def test_figures_without_a_broker_print_json_when_asked(bench):
+    sizes = ("--calls", "1000", "--accounts", "50", "--rows", "1000", "--rounds", "1", "--json")
+    done, results = bench("rating", "sink", *sizes)
+    assert json.loads(done.stdout) == [results["rating"], results["sink"]]
+    assert {run["what"] for run in results["rating"]["runs"]} == {"plain plan", "plan with caps"}
