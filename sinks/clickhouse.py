@@ -130,7 +130,9 @@ class Store:
             ClickHouseUnreachable: user or password are refused, or the folder cannot be opened.
         """
         self.target = target
-        logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+        for library in ("clickhouse_connect", "urllib3"):
+            # What they would say of a failure is in the error raised here.
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         try:
             self._client = _connect(target, target.database if use_database else None)
         except ClickHouseError as error:

@@ -91,7 +91,8 @@ class Appender:
     def close(self) -> None:
         """Drop the staging table and disconnect."""
         try:
-            self._store.command(f"DROP TABLE IF EXISTS {self._staging}")
+            if self._loads:
+                self._store.command(f"DROP TABLE IF EXISTS {self._staging}")
         finally:
             self._store.close()
 

@@ -77,7 +77,7 @@ class Patience:
             self._waits(waiter, str(state.outcome.exception()), state.next_action.sleep)
 
         try:
-            return await AsyncRetrying(
+            result = await AsyncRetrying(
                 retry=retry_if_exception_type(ClickHouseAway),
                 wait=wait_exponential_jitter(FIRST_PAUSE_S, LONGEST_PAUSE_S, jitter=FIRST_PAUSE_S),
                 sleep=pause,
@@ -85,7 +85,11 @@ class Patience:
                 reraise=True,
             )(attempt)
         finally:
-            self._goes_on(waiter)
+            waited = self._reasons.pop(waiter, None) is not None
+            SINK_WAITING.set(bool(self._reasons))
+        if waited and not self._reasons:
+            log.info("ClickHouse answers again", waited_s=round(time.monotonic() - self._since, 1))
+        return result
 
     def _waits(self, waiter: int, reason: str, pause_s: float) -> None:
         if not self._reasons:
@@ -95,8 +99,3 @@ class Patience:
             log.warning("waiting for ClickHouse; nothing is lost", reason=reason, pause_s=round(pause_s, 1))
         self._reasons[waiter] = reason
         SINK_WAITING.set(1)
-
-    def _goes_on(self, waiter: int) -> None:
-        if self._reasons.pop(waiter, None) is not None and not self._reasons:
-            SINK_WAITING.set(0)
-            log.info("ClickHouse answers again", waited_s=round(time.monotonic() - self._since, 1))
