@@ -2,7 +2,7 @@
 
 - An agent gets one event per fetched run of records, not one per record.
 - Everything is read with ``read_committed``.
-- Reading goes on where `Positions` says, never from the group's committed offsets. Those are written now and then, for
+- Reading goes on where `Workers` say, never from the group's committed offsets. Those are written now and then, for
   tools that show lag, and read by nobody here.
 - The brake is `Flight`, not Faust's full buffers.
 """
@@ -111,7 +111,7 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
 
 
 class Consumer(base.Consumer):
-    """Faust's consumer: hands out runs, and asks `Positions` where to go on."""
+    """Faust's consumer: hands out runs, and asks `Workers` where to go on."""
 
     RebalanceListener = RebalanceListener
 
@@ -167,8 +167,8 @@ class Consumer(base.Consumer):
             async with self._takeover:
                 assigned = self.assignment()
                 self._reading.clear()
-                positions: Mapping[TP, int] = await self.app.positions.assigned(assigned)
-                for tp, (start, end) in (await self._thread.bounds(assigned) if assigned else {}).items():
+                positions: Mapping[TP, int] = await self.app.workers.assigned(assigned)
+                for tp, (start, end) in (await self._thread.bounds(positions) if positions else {}).items():
                     if not start <= positions[tp] <= end:
                         raise PositionOutOfLog(
                             f"{tp.topic}-{tp.partition}: reading should go on at offset {positions[tp]}, but the log "
@@ -185,7 +185,7 @@ class Consumer(base.Consumer):
         await super().on_partitions_revoked(revoked)
         try:
             async with self._takeover:
-                await self.app.positions.lost(revoked)
+                await self.app.workers.lost(revoked)
         except Exception as error:
             fail(error)
 
@@ -203,7 +203,7 @@ class Consumer(base.Consumer):
         for tp, position in done.items():
             end = self.highwater(tp)
             if end is not None:
-                self.app.positions.lagging(tp, max(0, end - position))
+                self.app.workers.lagging(tp, max(0, end - position))
         if done != self._published and not self.app.rebalancing:
             await self._thread.publish(done)
             self._published = done

@@ -13,7 +13,7 @@ that reads as its topology::
 
     await serve([app], settings)
 
-Order on assignment: `Positions.assigned` fences, restores and names the positions; they are checked against the log's
+Order on assignment: `Workers.assigned` fences, restores and names the positions; they are checked against the log's
 start and end; then reading goes on there. When partitions are taken away, the batch in hand is finished first.
 """
 
@@ -22,13 +22,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
 
 import faust
 import structlog
 from faust.app import BootStrategy
-from faust.types import TP
+from faust.tables import TableManager
 
 from streams import driver  # noqa: F401  registers the transport's name
 from streams.administration import check_topics
@@ -39,31 +39,9 @@ from streams.process import fail
 from streams.settings import Settings
 from streams.worker import PartitionWorker, Workers
 
-__all__ = ["Flight", "PartitionWorker", "Positions", "RoleApp", "Run", "Workers", "make_app", "runs", "serve"]
+__all__ = ["Flight", "PartitionWorker", "RoleApp", "Run", "Workers", "make_app", "runs", "serve"]
 
 log = structlog.get_logger("callmeter")
-
-
-class Positions(Protocol):
-    """Who knows where reading goes on: the meter's ledgers, the sink's ClickHouse, the billing job's group offsets.
-
-    `Workers` is the one to use; another is hardly ever needed. An exception of any method ends the process.
-    """
-
-    flight: Flight
-    ready: bool
-
-    async def assigned(self, partitions: Set[TP]) -> Mapping[TP, int]:
-        """Close what is gone, fence and restore what is new; the offset where each goes on. Topics are broker names."""
-
-    async def lost(self, partitions: Set[TP]) -> None:
-        """Finish what is in hand: these partitions may go to another member."""
-
-    def lagging(self, tp: TP, records: int) -> None:
-        """Every few seconds: how many records of a partition are not done yet."""
-
-    async def close(self) -> None:
-        """The process stops: finish what is in hand and let go of everything."""
 
 
 class WithoutExtras(BootStrategy):
@@ -71,6 +49,15 @@ class WithoutExtras(BootStrategy):
 
     enable_web = False
     enable_kafka_producer = False
+
+
+class NoTables(TableManager):
+    """There are no tables: nothing to wait a second for at each start and take-over."""
+
+    async def on_start(self) -> None:
+        """Register the channels, which tells the consumer to subscribe."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class Runs(faust.Schema):
@@ -90,14 +77,14 @@ class RoleApp(faust.App):
 
     BootStrategy = WithoutExtras
     settings: Settings
-    positions: Positions
+    workers: Workers
     watch: Watch
     needs: Sequence[str]
 
     @property
     def flight(self) -> Flight:
         """The budget of records in flight."""
-        return self.positions.flight
+        return self.workers.flight
 
     async def on_first_start(self) -> None:
         """Faust would make folders for its tables; look instead whether the topics are there."""
@@ -116,7 +103,7 @@ class RoleApp(faust.App):
         log.info("stopping", role=self.watch.role)
         await super().on_stop()
         try:
-            await self.positions.close()
+            await self.workers.close()
         except Exception as error:
             fail(error)
         await observatory.remove(self.watch)
@@ -126,13 +113,13 @@ class RoleApp(faust.App):
         fail(reason)
 
 
-def make_app(role: str, settings: Settings, positions: Positions, needs: Iterable[str]) -> RoleApp:
+def make_app(role: str, settings: Settings, workers: Workers, needs: Iterable[str]) -> RoleApp:
     """A Faust app on our transport.
 
     Args:
         role: ``meter``, ``sink``, ``billing``; the consumer group is ``<group_id>-<role>``.
         settings: checked settings.
-        positions: who knows where reading goes on.
+        workers: what handles the partitions, and knows where reading goes on.
         needs: all topics that the role reads or writes, without prefix. They must exist, with the same number of
             partitions.
     """
@@ -151,14 +138,15 @@ def make_app(role: str, settings: Settings, positions: Positions, needs: Iterabl
         broker_commit_interval=2.0,
         # A restore may take long, and Faust would go on without it when this is over.
         broker_request_timeout=86_400.0,
+        TableManager=NoTables,
         stream_wait_empty=False,
         stream_buffer_maxsize=1_000_000,
         logging_config=logging_config(settings),
     )
     app.settings = settings
-    app.positions = positions
+    app.workers = workers
     app.needs = tuple(needs)
-    app.watch = Watch(role, lambda: None if positions.ready else "partitions to be assigned and restored")
+    app.watch = Watch(role, lambda: None if workers.ready else "partitions to be assigned and restored")
     return app
 
 

@@ -127,7 +127,7 @@ class PartitionWorker(ABC):
 
 
 class Workers:
-    """The workers of one app, opened and closed as partitions come and go (`Positions` of the transport).
+    """The workers of one app, opened and closed as partitions come and go.
 
     Attributes:
         flight: the app's budget of records in flight.
@@ -147,6 +147,9 @@ class Workers:
         self._make = make
         self._batch_records = batch_records
         self._workers: dict[TP, PartitionWorker] = {}
+        # Partitions may be taken away, or the process stop, while others are still being restored.
+        self._changing = asyncio.Lock()
+        self._closed = False
 
     def __iter__(self) -> Iterator[PartitionWorker]:
         """The workers of the partitions that are ours now."""
@@ -159,9 +162,8 @@ class Workers:
 
     async def lost(self, partitions: Set[TP]) -> None:
         """These may go elsewhere: finish what is in hand. They stay open until `assigned` says who has them."""
-        self.ready = False
-        self.flight.new_epoch()
-        await asyncio.gather(*(worker.settle() for tp, worker in self._workers.items() if tp in partitions))
+        async with self._changing:
+            await self._settle(partitions)
 
     async def assigned(self, partitions: Set[TP]) -> Mapping[TP, int]:
         """Close workers of partitions that are gone, open those of new ones.
@@ -170,18 +172,20 @@ class Workers:
             partitions: all that are ours from now on.
 
         Returns:
-            for each of them, the offset where reading goes on.
+            for each of them, the offset where reading goes on; nothing if the process stops.
         """
-        await self.lost(set(self._workers))
-        gone = [self._workers.pop(tp) for tp in set(self._workers) - partitions]
-        await asyncio.gather(*(worker.close() for worker in gone))
-        new = {tp: self._make(tp) for tp in partitions - set(self._workers)}
-        await asyncio.gather(*(worker.open() for worker in new.values()))
-        self._workers.update(new)
-        for worker in self._workers.values():
-            worker.start(self.flight, self._batch_records)
-        self.ready = True
-        return {tp: worker.position for tp, worker in self._workers.items()}
+        async with self._changing:
+            if self._closed:
+                return {}
+            await self._settle(set(self._workers))
+            await self._close_all_but(partitions)
+            new = {tp: self._make(tp) for tp in partitions - set(self._workers)}
+            await asyncio.gather(*(worker.open() for worker in new.values()))
+            self._workers.update(new)
+            for worker in self._workers.values():
+                worker.start(self.flight, self._batch_records)
+            self.ready = True
+            return {tp: worker.position for tp, worker in self._workers.items()}
 
     def lagging(self, tp: TP, records: int) -> None:
         """Tell a worker how far behind it is."""
@@ -189,6 +193,17 @@ class Workers:
             worker.lagging(records)
 
     async def close(self) -> None:
-        """Finish what is in hand and close everything."""
-        await self.assigned(set())
+        """Finish what is in hand and close everything, for good."""
+        async with self._changing:
+            self._closed = True
+            await self._settle(set(self._workers))
+            await self._close_all_but(set())
+
+    async def _settle(self, partitions: Set[TP]) -> None:
         self.ready = False
+        self.flight.new_epoch()
+        await asyncio.gather(*(worker.settle() for tp, worker in self._workers.items() if tp in partitions))
+
+    async def _close_all_but(self, partitions: Set[TP]) -> None:
+        gone = [self._workers.pop(tp) for tp in set(self._workers) - partitions]
+        await asyncio.gather(*(worker.close() for worker in gone))
