@@ -110,6 +110,27 @@ class Observatory:
 observatory = Observatory()
 
 
+class Seldom(logging.Filter):
+    """Lets each kind of a library's messages through once in ten seconds: that a broker is away is soon no news."""
+
+    PAUSE_S = 10.0
+
+    def __init__(self) -> None:
+        """Start with everything new."""
+        super().__init__()
+        self._last: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to show a record."""
+        if record.name == "callmeter":
+            return True
+        kind = f"{record.name} {record.msg}"
+        if record.created - self._last.get(kind, 0.0) < self.PAUSE_S:
+            return False
+        self._last[kind] = record.created
+        return True
+
+
 def logging_config(settings: Settings) -> dict[str, Any]:
     """Configuration for `logging.config`: one line a record on standard error, ours and the libraries' alike."""
     level = settings.log_level.upper()
@@ -130,7 +151,15 @@ def logging_config(settings: Settings) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"callmeter": formatter},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "callmeter", "level": level}},
+        "filters": {"seldom": {"()": Seldom}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "callmeter",
+                "level": level,
+                "filters": ["seldom"],
+            }
+        },
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": quiet,
     }

@@ -8,6 +8,7 @@ import sys
 from typing import NoReturn
 
 import structlog
+from aiokafka.errors import KafkaError
 
 from streams.errors import CallmeterError
 
@@ -21,12 +22,15 @@ def fail(error: BaseException) -> NoReturn:
     are aborted by whoever fences this process.
 
     Args:
-        error: why. A `CallmeterError` is for its reader alone; anything else is a defect or a lost connection, and is
-            logged with its origin.
+        error: why. A `CallmeterError` speaks for itself, and so does a failure of the broker; anything else is a defect
+            and is logged with its origin.
     """
     if isinstance(error, CallmeterError):
         log.error(str(error))
         code = error.exit_code
+    elif isinstance(error, KafkaError):
+        log.error(f"stopped because the broker did not do its part: {error!r}")
+        code = 1
     else:
         log.error(f"stopped by an error: {type(error).__name__}: {error}", exc_info=error)
         code = 70
