@@ -11,6 +11,7 @@ from urllib.request import urlopen
 from aiokafka.admin import NewTopic
 
 from streams.administration import administration
+from streams.errors import TopicMissing
 from streams.settings import Settings
 from streams.topics import RATED_CALLS
 from tests.broker import Process, read_topic, read_values, wait_until
@@ -80,7 +81,10 @@ async def make_anew(settings: Settings, name: str) -> None:
         await wait_until(made, what="the topic to be made anew")
 
     async def empty() -> bool:
-        return await read_topic(settings, name) == []
+        try:
+            return await read_topic(settings, name) == []
+        except TopicMissing:
+            return False
 
     # The broker learns of it later than the controller says it is done.
     await wait_until(empty, what="the topic to be empty")
