@@ -128,9 +128,7 @@ class _Sending:
             if self.refused <= REFUSALS_IN_JSON:
                 self.refusals.append({"line": self._line, "reason": error.reason, "detail": str(error)})
             if self.refused <= REFUSALS_SHOWN:
-                progress.console.print(
-                    f"line {self._line}: {error.reason}: {error}", markup=False, soft_wrap=True
-                )
+                progress.console.print(f"line {self._line}: {error.reason}: {error}", markup=False, soft_wrap=True)
             elif self.refused == REFUSALS_SHOWN + 1:
                 progress.console.print("... more lines are refused, which are not shown")
             return False

@@ -9,8 +9,7 @@ from itertools import count
 from typing import TypeVar
 
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
-from tenacity.wait import wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_combine, wait_exponential, wait_random
 
 from sinks.clickhouse import ClickHouseAway
 from streams.observe import SINK_WAITING
@@ -77,9 +76,9 @@ class Patience:
             self._waits(waiter, str(state.outcome.exception()), state.next_action.sleep)
 
         try:
-            result = await AsyncRetrying(
+            result: T = await AsyncRetrying(
                 retry=retry_if_exception_type(ClickHouseAway),
-                wait=wait_exponential_jitter(FIRST_PAUSE_S, LONGEST_PAUSE_S, jitter=FIRST_PAUSE_S),
+                wait=wait_combine(wait_exponential(FIRST_PAUSE_S, LONGEST_PAUSE_S), wait_random(0, FIRST_PAUSE_S)),
                 sleep=pause,
                 before_sleep=say,
                 reraise=True,

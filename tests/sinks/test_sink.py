@@ -117,7 +117,9 @@ def metric(running: Process, name: str) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
 
 
-async def test_every_topic_reaches_its_table(sink_settings: Settings, store: Store) -> None:
+async def test_every_topic_reaches_its_table_and_a_second_start_stores_nothing_again(
+    sink_settings: Settings, store: Store
+) -> None:
     await send(sink_settings, everything(), transactions=True)
     with process(sink_settings, "sink") as sink:
         for table in TABLES:
@@ -131,26 +133,18 @@ async def test_every_topic_reaches_its_table(sink_settings: Settings, store: Sto
     micros = sum(json.loads(record.value)["amount_micros"] for record in STORY[RATED_CALLS])
     assert store.value("SELECT sum(amount_micros) FROM rated_calls") == micros
     assert not staging(store)
+    before = counts(store)
+    with process(sink_settings, "sink") as sink:
+        await send(sink_settings, alerts(range(1)))
+        await wait_for(store, "alerts", before["alerts"] + 1)
+        assert sink.stop() == 0
+    assert counts(store) == {**before, "alerts": before["alerts"] + 1}
 
 
 def staging(store: Store) -> list[dict[str, Any]]:
     return store.rows(
         f"SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, '{STAGING}')"
     )
-
-
-async def test_a_second_start_stores_nothing_again(sink_settings: Settings, store: Store) -> None:
-    await send(sink_settings, everything())
-    for _ in range(2):
-        with process(sink_settings, "sink") as sink:
-            await wait_until(lambda: ready(sink)[0])
-            await wait_for(store, "rated_calls", len(STORY[RATED_CALLS]))
-            await wait_for(store, "alerts", len(STORY[ALERTS]))
-            assert sink.stop() == 0
-    found = counts(store)
-    accounts = found.pop("accounts")
-    assert found == {table.name: len(STORY[table.topic]) for table in TABLES if table.name != "accounts"}
-    assert accounts <= len(STORY["ledger"])
 
 
 async def test_it_works_on_the_embedded_engine_as_well(make_settings: MakeSettings) -> None:
@@ -242,9 +236,7 @@ async def test_what_is_no_record_of_ours_is_kept_and_stops_nothing(sink_settings
             await wait_for(store, "sink_rejects", 4)
             await wait_until(lambda: ready(sink)[0])
             assert "cannot be read" in sink.output
-            assert metric(sink, 'callmeter_sink_rows_total{table="sink_rejects"}') >= 1
             assert sink.stop() == 0
-        # Rejects at the end of a topic are read again, and are not doubled.
     rows = store.rows(
         "SELECT kafka_topic, kafka_offset, value, error FROM sink_rejects ORDER BY kafka_topic, kafka_offset"
     )
@@ -314,9 +306,7 @@ def test_a_clickhouse_that_cannot_be_used_is_one_line(
         "no tables": clickhouse.dsn("default"),
     }.get(name, name)
     settings = make_settings(topics=False, clickhouse_dsn=SecretStr(dsn))
-    for words in (["sink"], ["usage"], ["accounts", "list"], ["alerts", "list"], ["migrate"]):
-        if name == "no tables" and words != ["sink"]:
-            continue
+    for words in (["sink"], *([["usage"], ["migrate"]] if name != "no tables" else [])):
         done = command(settings, *words)
         assert done.returncode == 1, (words, done.stdout, done.stderr)
         lines = [line for line in done.stderr.splitlines() if line.strip()]
