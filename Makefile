@@ -25,7 +25,7 @@ lint: setup ## style and types
 	@ruff check . && ruff format --check . && mypy
 
 test: lint ## lint, types and all tests, on the real broker and engine
-	@python -m pytest
+	@python -m pytest -n 2 --dist loadfile
 
 bench: setup ## the figures of the README, measured here (NAME=hot_path for one)
 	@python -m bench $(NAME)

@@ -11,6 +11,7 @@ import typer
 
 from catalogue.spelling import micros_text
 from cli import output
+from cli.tables import duration_text
 from rating.outputs import ALERTS, BILLING_EVENTS, DEAD_LETTERS, DUPLICATES, RATED_CALLS
 from rating.request import request_for
 
@@ -129,12 +130,12 @@ def _print_accounts(summary: Summary) -> None:
             account.account_id,
             account.plan,
             account.calls,
-            *(minutes_text(getattr(account, name)) for name in used),
+            *(duration_text(getattr(account, name)) for name in used),
             micros_text(account.amount_micros, account.currency),
         ]
         for account in accounts
     ]
-    output.print_table("Usage (minutes:seconds)", columns, rows)
+    output.print_table("Usage", columns, rows)
 
 
 def _print_requests(summary: Summary) -> None:
@@ -149,8 +150,3 @@ def _print_requests(summary: Summary) -> None:
         for one in summary.requests
     ]
     output.print_table("Requests to be asked", ["account", "kind", "period", "due", "total"], rows)
-
-
-def minutes_text(seconds: int) -> str:
-    """Seconds as minutes and seconds: ``4:06``."""
-    return f"{seconds // 60}:{seconds % 60:02}"

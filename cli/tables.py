@@ -11,13 +11,11 @@ WIDEST = 1_000
 
 
 def duration_text(seconds: int | None) -> str:
-    """Seconds as ``m:ss``, from an hour on as ``h:mm:ss``; nothing for None."""
+    """Seconds as minutes and seconds (``204:06``), for plans are sold in minutes; nothing for None."""
     if seconds is None:
         return ""
-    sign, rest = ("-" if seconds < 0 else ""), abs(seconds)
-    minutes, second = divmod(rest, 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{sign}{hours}:{minute:02d}:{second:02d}" if hours else f"{sign}{minute}:{second:02d}"
+    minutes, second = divmod(abs(seconds), 60)
+    return f"{'-' if seconds < 0 else ''}{minutes:,}:{second:02d}"
 
 
 def money_text(micros: int | None, currency: str) -> str:

@@ -13,15 +13,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from catalogue.spelling import micros_text
+from cli.tables import duration_text
 from demo.observer import Observer
 from demo.platform import HERO, Platform
 from demo.proof import Proof
-
-
-def minutes(seconds: int) -> str:
-    """Seconds as minutes and seconds."""
-    return f"{seconds // 60}:{seconds % 60:02d}"
-
 
 STORY_OF_ALERT = {
     "allowance": "alert: {level} % of the included minutes used",
@@ -42,20 +37,20 @@ def tell(kind: str, what: str, event: dict[str, Any]) -> str | None:
         amount = micros_text(event["total_micros"], event["currency"])
         return f"payment request {event['payment_request_id']}: {amount}, {event['status']}"
     if what == "pack.credited":
-        return f"pack {event['pack']} applied: wallet {minutes(event['wallet_left_s'])}"
+        return f"pack {event['pack']} applied: wallet {duration_text(event['wallet_left_s'])}"
     if what == "cycle.opened":
         price = micros_text(event["price_micros"], event["currency"])
         return f"period opens: {event['included_s'] // 60} included minutes for {price}"
     if what == "cycle.closed" and event["calls"]:
         amount = micros_text(event["usage_micros"], event["currency"])
-        return f"period closes: {event['calls']} calls, {minutes(event['billed_s'])} billed, overage {amount}"
+        return f"period closes: {event['calls']} calls, {duration_text(event['billed_s'])} billed, overage {amount}"
     return None
 
 
 def call_sources(call: dict[str, Any]) -> str:
     """Where a call's seconds came from."""
     names = ("allowance", "wallet", "credit", "overage", "written_off")
-    parts = [f"{minutes(call[f'{name}_s'])} {name}" for name in names if call[f"{name}_s"]]
+    parts = [f"{duration_text(call[f'{name}_s'])} {name}" for name in names if call[f"{name}_s"]]
     return " + ".join(parts)
 
 
@@ -116,7 +111,7 @@ class LiveView:
         for account, usage in ranked:
             table.add_row(
                 account,
-                minutes(usage["billed_s"]),
+                duration_text(usage["billed_s"]),
                 micros_text(usage["amount_micros"], self._observed.currencies[account]),
             )
         return table
@@ -142,7 +137,7 @@ def usage_table(observed: Observer) -> Table:
     ranked = sorted(observed.usage.items(), key=lambda item: -item[1]["billed_s"])
     for account, usage in [row for at, row in enumerate(ranked) if at < 10 or row[0] == HERO]:
         currency = observed.currencies[account]
-        seconds = [minutes(usage[f"{name}_s"]) for name in ("billed", "overage")]
+        seconds = [duration_text(usage[f"{name}_s"]) for name in ("billed", "overage")]
         amounts = [micros_text(usage[name], currency) for name in ("amount_micros", "margin_micros")]
         table.add_row(account, f"{usage['calls']:,}", *seconds, *amounts)
     return table

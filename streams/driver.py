@@ -93,6 +93,20 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
                 consumer.seek(tp, position)
                 consumer.resume(tp)
 
+    async def fetched(self, tps: Iterable[TP]) -> Mapping[TP, tuple[int, int]]:
+        """Where the next fetch begins (behind markers of transactions, which are no records) and the log's end."""
+        fetched: Mapping[TP, tuple[int, int]] = await self.call_thread(self._fetched, list(tps))
+        return fetched
+
+    async def _fetched(self, tps: list[TP]) -> Mapping[TP, tuple[int, int]]:
+        consumer = self._ensure_consumer()
+        found = {}
+        for tp in consumer.assignment().intersection(TopicPartition(*tp) for tp in tps):
+            end = consumer.last_stable_offset(tp)
+            if end is not None:
+                found[TP(*tp)] = (await consumer.position(tp), end)
+        return found
+
     async def publish(self, positions: Mapping[TP, int]) -> None:
         """Write the group's offsets, if that is possible just now."""
         await self.call_thread(self._publish, positions)
@@ -200,20 +214,14 @@ class Consumer(base.Consumer):
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Write the positions reached as group offsets, for tools that show lag. Called by Faust's own timer."""
         done = dict(self.app.flight.done)
-        for tp, position in done.items():
-            end = self.highwater(tp)
-            if end is not None:
-                self.app.workers.lagging(tp, max(0, end - position))
+        for tp, (fetched, end) in (await self._thread.fetched(done) if done else {}).items():
+            # While nothing is in flight, what was fetched is done, and only markers can be between the two.
+            position = fetched if self._reading.get(tp) == done[tp] else done[tp]
+            self.app.workers.lagging(tp, max(0, end - position))
         if done != self._published and not self.app.rebalancing:
             await self._thread.publish(done)
             self._published = done
         return True
-
-    def highwater(self, tp: TP) -> int | None:
-        """Log end of a partition as of the last fetch; None if it is not ours or was not fetched yet."""
-        consumer = self._thread._ensure_consumer()
-        key = TopicPartition(*tp)
-        return consumer.last_stable_offset(key) if key in consumer.assignment() else None
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust's check looks at acknowledgements, which are not used here."""

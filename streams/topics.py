@@ -55,6 +55,7 @@ COMPACTED = {
     "segment.bytes": str(64 * MIB),
     "min.cleanable.dirty.ratio": "0.1",
 }
+FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 
 
 @dataclass(frozen=True)
@@ -76,18 +77,11 @@ def _kept(days: int, **config: int) -> dict[str, str]:
 TOPICS = (
     # The log of record is never deleted. It takes records far above the largest fact (256 KiB), so that those too
     # become dead letters rather than errors at somebody's producer.
-    Topic(
-        ACCOUNT_EVENTS,
-        {
-            "cleanup.policy": "delete",
-            "retention.ms": "-1",
-            "retention.bytes": "-1",
-            "max.message.bytes": str(8 * MIB),
-        },
-    ),
+    Topic(ACCOUNT_EVENTS, {**FOR_EVER, "max.message.bytes": str(8 * MIB)}),
     Topic(CATALOGUE, COMPACTED),
     Topic(RATED_CALLS, _kept(days=30)),
-    Topic(BILLING_EVENTS, _kept(days=30)),
+    # Never deleted either: they are few, and each must be asked for, however long the billing job was away.
+    Topic(BILLING_EVENTS, FOR_EVER),
     Topic(PAYMENT_REQUESTS, COMPACTED),
     Topic(ALERTS, _kept(days=30)),
     Topic(ACCESS_EVENTS, COMPACTED),

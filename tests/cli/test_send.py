@@ -100,6 +100,8 @@ def piped(settings: Settings) -> Iterator[tuple[subprocess.Popen[bytes], IO[byte
         stdout=subprocess.DEVNULL,
         cwd=ROOT,
         env=environment(settings),
+        # A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as sending:
         assert sending.stdin
         try:
