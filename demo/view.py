@@ -7,6 +7,7 @@ from collections import deque
 from datetime import datetime
 from typing import Any
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn
@@ -17,6 +18,9 @@ from cli.tables import duration_text
 from demo.observer import Observer
 from demo.platform import HERO, Platform
 from demo.proof import Proof
+
+# Tables as narrow as a terminal of 80 columns.
+PLAIN: dict[str, Any] = {"title_justify": "left", "box": box.SIMPLE_HEAVY}
 
 STORY_OF_ALERT = {
     "allowance": "alert: {level} % of the included minutes used",
@@ -131,7 +135,7 @@ class LiveView:
 
 def usage_table(observed: Observer) -> Table:
     """Usage and margin of the busiest accounts."""
-    table = Table(title="Usage per account (the ten busiest, and the one we follow)", title_justify="left")
+    table = Table(title="Usage per account (the ten busiest, and the one we follow)", **PLAIN)
     for column in ("account", "calls", "billed", "overage", "amount", "margin"):
         table.add_column(column, justify="left" if column == "account" else "right", no_wrap=True)
     ranked = sorted(observed.usage.items(), key=lambda item: -item[1]["billed_s"])
@@ -150,7 +154,7 @@ def requests_table(observed: Observer) -> Table:
         row = totals.setdefault((request["kind"], request["status"], request["currency"]), [0, 0])
         row[0] += 1
         row[1] += request["total_micros"]
-    table = Table(title="Payment requests", title_justify="left")
+    table = Table(title="Payment requests", **PLAIN)
     for column in ("kind", "status", "requests", "total"):
         table.add_column(column, justify="right" if column in ("requests", "total") else "left")
     for (kind, status, currency), (count, total) in sorted(totals.items()):
@@ -160,7 +164,7 @@ def requests_table(observed: Observer) -> Table:
 
 def proof_table(proof: Proof) -> Table:
     """The checks, each with what was expected and what was found."""
-    table = Table(title="The proof", title_justify="left")
+    table = Table(title="The proof", **PLAIN)
     for column in ("claim", "sent", "found", ""):
         table.add_column(column)
     for check in proof.checks:

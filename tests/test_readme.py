@@ -57,5 +57,5 @@ def test_every_console_block_of_the_readme_runs(settings, tmp_path):
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGKILL)
     assert run.returncode == 0, output
-    assert "2:04:06" in output
+    assert "124:06" in output
     assert "USD" in output
