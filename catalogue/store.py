@@ -12,13 +12,14 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from aiokafka.structs import ConsumerRecord
 from pydantic import ValidationError
 
 from catalogue.collection import MODELS, Catalogue, Entry
 from rating.partitioner import partition_of
 from streams.administration import check_topics
 from streams.errors import CallmeterError, TakenOver
-from streams.restore import read_to_end
+from streams.restore import read_to_end, unreadable
 from streams.settings import Settings
 from streams.topics import CATALOGUE
 
@@ -57,7 +58,7 @@ async def read(settings: Settings) -> Catalogue:
 
     Raises:
         BrokerUnreachable, TopicMissing: there is nothing to read from.
-        CallmeterError: a record cannot be read; its partition, offset and key are named.
+        LedgerUnusable: a record cannot be read; its topic, partition, offset and key are named.
     """
     partitions = await check_topics(settings, [CATALOGUE])
     return await _read(settings, partitions)
@@ -69,20 +70,23 @@ async def _read(settings: Settings, partitions: int) -> Catalogue:
 
 
 async def _read_partition(settings: Settings, partition: int) -> Iterable[Entry]:
-    entries: dict[bytes, Entry] = {}
+    latest: dict[bytes, ConsumerRecord] = {}
     async for records in read_to_end(settings, settings.topic(CATALOGUE), partition):
         for record in records:
-            if record.value is None:
-                entries.pop(record.key, None)
-                continue
-            try:
-                entries[record.key] = decode(record.key, record.value)
-            except (ValueError, AttributeError) as error:
-                raise CallmeterError(
-                    f"the catalogue cannot be read: {settings.topic(CATALOGUE)}-{partition}, offset {record.offset}, "
-                    f"key {record.key!r}: {error}"
-                ) from None
-    return entries.values()
+            latest[record.key] = record
+    return [entry_of(record) for record in latest.values() if record.value is not None]
+
+
+def entry_of(record: ConsumerRecord) -> Entry:
+    """An entry from its record.
+
+    Raises:
+        LedgerUnusable: it cannot be read; topic, partition, offset and key are named.
+    """
+    try:
+        return decode(record.key, record.value)
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise unreadable(record, error) from None
 
 
 class Editor:

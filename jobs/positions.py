@@ -12,9 +12,9 @@ import msgspec
 
 from jobs.reading import NewestRecords, TopicReader
 from rating.fold import PositionRecord
-from rating.ledger import POSITION, StateError, check_version
+from rating.ledger import POSITION, check_version
 from rating.period import EPOCH
-from streams.errors import LedgerUnusable
+from streams.restore import unreadable
 
 _decode_meter = msgspec.msgpack.Decoder(PositionRecord).decode
 
@@ -39,9 +39,12 @@ class LedgerPositions:
         await self._newest.refresh()
 
     def billing(self) -> dict[int, int]:
-        """Of the billing job's ledger: by partition, the next billing event."""
-        newest = self._newest.records
-        return {at: int(newest[at].value) if at in newest else 0 for at in self._ledger.partitions}
+        """Of the billing job's ledger: by partition, the next billing event.
+
+        Raises:
+            LedgerUnusable: a record cannot be read.
+        """
+        return {partition: self._asked(partition) for partition in self._ledger.partitions}
 
     def meter(self) -> dict[int, Standing]:
         """Of the meter's ledger: by partition, where it stands.
@@ -51,6 +54,15 @@ class LedgerPositions:
         """
         return {partition: self._standing(partition) for partition in self._ledger.partitions}
 
+    def _asked(self, partition: int) -> int:
+        newest = self._newest.records.get(partition)
+        if newest is None:
+            return 0
+        try:
+            return int(newest.value)
+        except (ValueError, TypeError) as error:
+            raise unreadable(newest, error) from None
+
     def _standing(self, partition: int) -> Standing:
         newest = self._newest.records.get(partition)
         if newest is None:
@@ -58,7 +70,7 @@ class LedgerPositions:
         try:
             check_version(newest.value)
             record = _decode_meter(memoryview(newest.value)[1:])
-        except (StateError, msgspec.MsgspecError) as error:
-            raise LedgerUnusable(f"{self._ledger.topic}-{partition}: {error}") from None
+        except ValueError as error:
+            raise unreadable(newest, error) from None
         micros = record.clock_micros
         return Standing(record.offset, None if micros is None else EPOCH + timedelta(microseconds=micros))

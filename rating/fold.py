@@ -129,7 +129,14 @@ class Fold:
         self._ahead = ahead
         self.seen.look_ahead(hashes)
 
-    def fold(self, value: bytes | None, offset: int, key: bytes | None = None, forwarded: bool = False) -> bool:
+    def fold(
+        self,
+        value: bytes | None,
+        offset: int,
+        key: bytes | None = None,
+        forwarded: bool = False,
+        refused_s: int | None = None,
+    ) -> bool:
         """Fold one record.
 
         Args:
@@ -137,6 +144,7 @@ class Fold:
             offset: its offset.
             key: its key, used for a dead letter whose account is unreadable.
             forwarded: another partition passed it on to this one.
+            refused_s: of a dead letter that was sent again, when it was first refused, in unix seconds of the clock.
 
         Returns:
             True when the record is done. False when a large tick has more to do: commit, then call again with the same
@@ -151,7 +159,7 @@ class Fold:
             else:
                 fact, digest = decode(value), b""
             if isinstance(fact, CallCompleted):
-                self._call(fact, digest, value, key, forwarded)
+                self._call(fact, digest, value, key, forwarded, refused_s)
             elif isinstance(fact, Tick):
                 if not self._tick(fact):
                     return False
@@ -165,7 +173,13 @@ class Fold:
         return True
 
     def _call(
-        self, call: CallCompleted, digest: bytes, value: bytes | None, key: bytes | None, forwarded: bool
+        self,
+        call: CallCompleted,
+        digest: bytes,
+        value: bytes | None,
+        key: bytes | None,
+        forwarded: bool,
+        refused_s: int | None,
     ) -> None:
         books = self.books
         account_id = call.account_id
@@ -186,6 +200,9 @@ class Fold:
         if first is not None and first[0] < offset and self._is_retained(first[1]):
             self._duplicate(call, first[0])
             return
+        if refused_s is not None and not self._is_retained(refused_s):
+            # Whether the platform sent it again since, and it was rated then, may be forgotten by now.
+            raise Refusal("expired", "first refused longer ago than rated calls are known")
         if call.ended_at > self._latest_end:
             raise Refusal(
                 "impossible_times", f"ends more than {books.rules.max_future_s} s after the partition's clock"
@@ -313,7 +330,7 @@ class Fold:
 
     def _dead_letter(self, reason: str, detail: str, value: bytes | None, key: bytes | None) -> None:
         account_id = account_of(value)
-        letter = DeadLetter(reason, detail, ACCOUNT_EVENTS, self.partition, self.books.offset, value)
+        letter = DeadLetter(reason, detail, ACCOUNT_EVENTS, self.partition, self.books.offset, value, self.books.clock)
         self.outputs.append((DEAD_LETTERS, account_id.encode() if account_id else key, letter))
 
     # -- the ledger
@@ -348,11 +365,17 @@ class Fold:
         ledger.check_version(value)
         books = self.books
         if key.startswith(ledger.ACCOUNT):
+            # Kept as bytes, but read once: a broken record is to be found now, not when its account has a call.
+            account_id = key[len(ledger.ACCOUNT) :].decode()
             if len(value) <= ledger.HEADER:
                 raise ledger.StateError("account record: too short")
-            books.accounts[key[len(ledger.ACCOUNT) :].decode()] = value
+            if ledger.decode_account(value).account_id != account_id:
+                raise ledger.StateError("account record: it is another account's")
+            books.accounts[account_id] = value
         elif key.startswith(ledger.HISTORY):
-            books.histories[key[len(ledger.HISTORY) :].decode()] = value
+            account_id = key[len(ledger.HISTORY) :].decode()
+            ledger.decode_history(value)
+            books.histories[account_id] = value
         elif key.startswith(ledger.TERMS) or key == ledger.POSITION:
             self._restore_shared(key, value)
         else:

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+from aiokafka.structs import ConsumerRecord
+
 from rating import ledger
 from rating.fold import Fold
 from rating.outputs import DeadLetter
 from rating.partitioner import partition_of
 from rating.seen import SeenInMemory
 from streams.administration import check_topics
-from streams.errors import LedgerUnusable
-from streams.restore import read_to_end
+from streams.restore import read_to_end, unreadable
 from streams.settings import Settings
 from streams.topics import ACCOUNT_EVENTS, LEDGER
 
@@ -91,12 +92,9 @@ async def view_account(settings: Settings, account_id: str) -> AccountView:
     fold = Fold(partition, None, SeenInMemory())
     row = None
     found = await _latest(settings, partition, own)
-    try:
-        for key, value in found.items():
-            fold.restore(key, value)
-            row = ledger.account_row(key, value) or row
-    except ledger.StateError as error:
-        raise LedgerUnusable(f"{settings.topic(LEDGER)}-{partition}: {error}") from None
+    for record in found:
+        _restore(fold, record)
+        row = ledger.account_row(record.key, record.value) or row
     fold.restored()
     view = AccountView(account_id, fold, row)
     async for records in read_to_end(settings, settings.topic(ACCOUNT_EVENTS), partition, fold.position):
@@ -125,24 +123,28 @@ async def running_subscriptions(settings: Settings) -> dict[tuple[str, str], dic
     running: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for partition in range(await check_topics(settings, [LEDGER])):
         fold = Fold(partition, None, SeenInMemory())
-        try:
-            for key, value in (await _latest(settings, partition)).items():
-                fold.restore(key, value)
-            for account_id in fold.books.accounts:
-                account = fold.books.account(account_id)
-                if account and account.subscription.status == "active":
-                    version = fold.books.tariffs[account.subscription.terms_id].terms.plan_version
-                    running[account.agency_id, account.subscription.plan][version] += 1
-        except ledger.StateError as error:
-            raise LedgerUnusable(f"{settings.topic(LEDGER)}-{partition}: {error}") from None
+        for record in await _latest(settings, partition):
+            _restore(fold, record)
+        for account_id in fold.books.accounts:
+            account = fold.books.account(account_id)
+            if account and account.subscription.status == "active":
+                version = fold.books.tariffs[account.subscription.terms_id].terms.plan_version
+                running[account.agency_id, account.subscription.plan][version] += 1
     return running
 
 
-async def _latest(settings: Settings, partition: int, keys: set[bytes] | None = None) -> dict[bytes, bytes]:
+def _restore(fold: Fold, record: ConsumerRecord) -> None:
+    try:
+        fold.restore(record.key, record.value)
+    except (ValueError, RecursionError) as error:
+        raise unreadable(record, error) from None
+
+
+async def _latest(settings: Settings, partition: int, keys: set[bytes] | None = None) -> list[ConsumerRecord]:
     """The latest ledger record of each of some keys, or of all; terms always."""
-    latest: dict[bytes, bytes] = {}
+    latest: dict[bytes, ConsumerRecord] = {}
     async for records in read_to_end(settings, settings.topic(LEDGER), partition):
         for record in records:
             if keys is None or record.key in keys or record.key.startswith(ledger.TERMS):
-                latest[record.key] = record.value
-    return latest
+                latest[record.key] = record
+    return list(latest.values())

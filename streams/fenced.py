@@ -24,8 +24,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFenced
 from faust.types import TP
 
-from streams.errors import LedgerUnusable, RecordRefused, TakenOver
-from streams.restore import read_to_end
+from streams.errors import RecordRefused, TakenOver
+from streams.restore import Restoring, read_to_end
 from streams.settings import Settings
 from streams.worker import PartitionWorker
 
@@ -200,16 +200,10 @@ class FencedPartition(PartitionWorker):
             LedgerUnusable: the ledger's end cannot be trusted, or a record cannot be read.
         """
         await self.producer.start()
-        topic, restore = self.settings.topic(self.ledger), self.restore
-        async for records in read_to_end(self.settings, topic, self.tp.partition):
-            for record in records:
-                try:
-                    restore(record.key, record.value)
-                except ValueError as error:
-                    raise LedgerUnusable(
-                        f"{topic}-{self.tp.partition}: the record at offset {record.offset}, key {record.key!r}, "
-                        f"cannot be read: {error}"
-                    ) from None
+        restoring = Restoring(self.restore)
+        async for records in read_to_end(self.settings, self.settings.topic(self.ledger), self.tp.partition):
+            restoring.take(records)
+        restoring.finish()
 
     async def close(self) -> None:
         """Close the producer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
@@ -61,3 +61,45 @@ async def read_to_end(
                 )
     finally:
         await consumer.stop()
+
+
+def unreadable(record: ConsumerRecord, error: BaseException) -> LedgerUnusable:
+    """The one line for a record that cannot be read: where it is, its key, and why."""
+    return LedgerUnusable(
+        f"{record.topic}-{record.partition}: the record at offset {record.offset}, key {record.key!r}, cannot be read: "
+        f"{error}"
+    )
+
+
+class Restoring:
+    """Takes in the records of a compacted topic, where only the newest of each key counts.
+
+    A record that cannot be read is no reason to stop if a later one took its place. So a broken record can be mended by
+    writing a good one with its key.
+    """
+
+    def __init__(self, restore: Callable[[bytes, bytes | None], None]) -> None:
+        """Take in records by a function of key and value, which raises ValueError for what it cannot read."""
+        self._restore = restore
+        self._broken: dict[bytes, LedgerUnusable] = {}
+
+    def take(self, records: Iterable[ConsumerRecord]) -> None:
+        """Take in records, oldest first."""
+        restore, broken = self._restore, self._broken
+        for record in records:
+            try:
+                restore(record.key, record.value)
+            except (ValueError, RecursionError) as error:
+                broken[record.key] = unreadable(record, error)
+            else:
+                if broken:
+                    broken.pop(record.key, None)
+
+    def finish(self) -> None:
+        """All were taken in.
+
+        Raises:
+            LedgerUnusable: one that counts cannot be read; the first of them is named.
+        """
+        for broken in self._broken.values():
+            raise broken

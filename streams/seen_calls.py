@@ -34,7 +34,7 @@ from rocksdict import (
 )
 
 from streams.errors import FolderInUse, LedgerUnusable
-from streams.restore import read_to_end
+from streams.restore import read_to_end, unreadable
 from streams.settings import Settings
 from streams.topics import SEEN_CALLS
 
@@ -186,7 +186,7 @@ class SeenCallsIndex:
         _, last, digest = self._about
         known = last < 0
         async for records in read_to_end(self._settings, self._topic, self._partition, max(last, 0)):
-            if not known and (records[0].offset != last or _digest(records[0].value) != digest):
+            if not known and (records[0].offset != last or _digest(records[0].value or b"") != digest):
                 return False
             for record in records[0 if known else 1 :]:
                 self._take_in(record)
@@ -204,6 +204,8 @@ class SeenCallsIndex:
 
     def _take_in(self, record: ConsumerRecord) -> None:
         value, pending = record.value, self._pending
+        if not value or len(value) % ENTRY_BYTES:
+            raise unreadable(record, ValueError(f"it is not made of entries of {ENTRY_BYTES} bytes"))
         for at in range(0, len(value), ENTRY_BYTES):
             pending[value[at : at + HASH_BYTES]] = value[at + HASH_BYTES : at + ENTRY_BYTES]
         self._about = (record.offset + 1, record.offset, _digest(value))

@@ -123,7 +123,7 @@ async def test_a_record_that_cannot_be_read_is_named(make_settings, key, value, 
         await producer.send_and_wait(settings.topic(CATALOGUE), value, key)
     with pytest.raises(CallmeterError) as error:
         await read(settings)
-    start = f"the catalogue cannot be read: {settings.topic(CATALOGUE)}-0, offset 0, key {key!r}: "
+    start = f"{settings.topic(CATALOGUE)}-0: the record at offset 0, key {key!r}, cannot be read: "
     assert str(error.value).startswith(start)
     assert why in str(error.value)
 
