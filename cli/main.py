@@ -50,6 +50,7 @@ MODULES: tuple[str, ...] = (
     "accounts",
     "requests",
     "alerts",
+    "dead_letters",
     "close",
     "kafka",
     "topics",

@@ -30,6 +30,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
         partition: its partition.
         offset: its offset.
         value: its original bytes; None for a tombstone.
+        clock: the partition's latest tick by then, None before the first.
     """
 
     reason: str
@@ -38,6 +39,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     partition: int
     offset: int
     value: bytes | None
+    clock: datetime | None = None
 
 
 # (topic, key of the record, encoded JSON or a dead letter)

@@ -26,6 +26,8 @@ from streams.observe import (
     RECORDS_FORWARDED,
     TRANSACTION_SECONDS,
 )
+from streams.redriven import Redriven, redriven_of, refused_s
+from streams.redriven import encode as encode_redriven
 from streams.seen_calls import SeenCallsIndex
 from streams.settings import Settings
 from streams.topics import (
@@ -39,6 +41,7 @@ from streams.topics import (
     LEDGER,
     PAYMENT_REQUESTS,
     RATED_CALLS,
+    REDRIVEN_HEADER,
     SEEN_CALLS,
 )
 
@@ -74,6 +77,8 @@ class LedgerPartition(FencedPartition):
         super().__init__(tp, settings, LEDGER)
         self._seen = SeenCallsIndex(settings, tp.partition)
         self._fold = Fold(tp.partition, partitions, self._seen)
+        # Of the records at hand that were re-driven, by offset, where they come from.
+        self._redriven: dict[int, Redriven] = {}
         label = str(tp.partition)
         self._lag, self._accounts = LAG_RECORDS.labels(label), ACCOUNTS.labels(label)
         self._clock = PARTITION_CLOCK.labels(label)
@@ -114,10 +119,10 @@ class LedgerPartition(FencedPartition):
             if not at % BREATH_RECORDS:
                 await asyncio.sleep(0)
                 self._fold.look_ahead([record.value for record in records[at : at + BREATH_RECORDS]])
-            # Only records that were passed on to us have headers of interest, and hardly any has headers at all.
+            # Only records that were passed on or re-driven have headers of interest, and hardly any has any at all.
             headers = record.headers
-            forwarded = bool(headers) and any(name == FORWARDED_HEADER for name, _ in headers)
-            while not fold(record.value, record.offset, record.key, forwarded):
+            forwarded, refused = self._look_at(record) if headers else (False, None)
+            while not fold(record.value, record.offset, record.key, forwarded, refused):
                 await self._store(at - done)
                 done = at
                 if self.stopping:
@@ -126,11 +131,24 @@ class LedgerPartition(FencedPartition):
                 self._forward(record.offset)
         await self._store(len(records) - done)
 
+    def _look_at(self, record: ConsumerRecord) -> tuple[bool, int | None]:
+        """Whether a record was passed on to us; and when its bytes were first refused, if it was re-driven."""
+        forwarded = any(name == FORWARDED_HEADER for name, _ in record.headers)
+        redriven = redriven_of(record.headers)
+        if redriven is None:
+            return forwarded, None
+        self._redriven[record.offset] = redriven
+        return forwarded, refused_s(redriven)
+
+    def _origin(self, offset: int) -> list[tuple[str, bytes]]:
+        redriven = self._redriven.get(offset)
+        return [] if redriven is None else [(REDRIVEN_HEADER, encode_redriven(redriven))]
+
     def _forward(self, offset: int) -> None:
         """Pass a record on to the partition of its account, in this very transaction."""
-        mark = (FORWARDED_HEADER, b"%d:%d" % (self.tp.partition, offset))
+        headers = [(FORWARDED_HEADER, b"%d:%d" % (self.tp.partition, offset)), *self._origin(offset)]
         for partition, key, value in self._fold.forwards:
-            self.producer.add(ACCOUNT_EVENTS, key, value, (mark,), partition)
+            self.producer.add(ACCOUNT_EVENTS, key, value, headers, partition)
             RECORDS_FORWARDED.inc()
         self._fold.forwards.clear()
 
@@ -140,9 +158,11 @@ class LedgerPartition(FencedPartition):
         producer, seen, outputs = self.producer, self._seen, self._fold.outputs
         letters = [(key, letter) for _, key, letter in outputs if isinstance(letter, DeadLetter)]
         for key, letter in letters:
-            producer.add(DEAD_LETTERS, key, letter.value, _headers(self.settings, letter))
+            headers = [*_headers(self.settings, letter), *self._origin(letter.offset)]
+            producer.add(DEAD_LETTERS, key, letter.value, headers)
         producer.add_many([output for output in outputs if output[0] != DEAD_LETTERS] if letters else outputs)
         outputs.clear()
+        self._redriven.clear()
         calls = seen.take_records()
         for packed in calls:
             producer.add(SEEN_CALLS, None, packed)
@@ -174,4 +194,6 @@ def _headers(settings: Settings, letter: DeadLetter) -> list[tuple[str, bytes]]:
         "partition": str(letter.partition),
         "offset": str(letter.offset),
     }
+    if letter.clock is not None:
+        named["clock"] = letter.clock.isoformat()
     return [(name, value.encode()) for name, value in named.items()]

@@ -30,6 +30,8 @@ __all__ = [
     "LEDGER",
     "PAYMENT_REQUESTS",
     "RATED_CALLS",
+    "REDRIVEN_HEADER",
+    "REDRIVES",
     "SEEN_CALLS",
     "TOPICS",
     "Topic",
@@ -42,8 +44,13 @@ LEDGER = "ledger"
 # Where the billing job keeps its positions.
 BILLING_LEDGER = "billing-ledger"
 
+# Which dead letters were re-driven.
+REDRIVES = "redrives"
+
 # On a record that was written to a wrong partition and passed on: "<partition>:<offset>" it came from.
 FORWARDED_HEADER = "callmeter-forwarded"
+# On a dead letter's bytes that were written back to the log: which letter, see `streams.redriven`.
+REDRIVEN_HEADER = "callmeter-redriven"
 
 DAY_MS = 86_400_000
 MIB = 1 << 20
@@ -88,6 +95,8 @@ TOPICS = (
     Topic(DUPLICATES, _kept(days=30)),
     # Long enough to mend the cause of a dead letter and re-drive it.
     Topic(DEAD_LETTERS, _kept(days=91, max_message_bytes=16 * MIB)),
+    # For ever: a letter may stay longer than its retention, with younger ones in its segment.
+    Topic(REDRIVES, COMPACTED),
     Topic(LEDGER, {**COMPACTED, "max.message.bytes": str(16 * MIB)}),
     Topic(BILLING_LEDGER, COMPACTED),
     # A day more than the duplicate retention, which the index rebuilds itself from.

@@ -1,5 +1,7 @@
 """The fold: same log, same outputs, however it is cut; nothing half-done; bad input is a dead letter."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from rating.fold import Fold
@@ -165,3 +167,34 @@ def test_a_tick_far_ahead_needs_a_jump():
 def test_a_fact_told_twice_counts_once():
     found = outputs(SUBSCRIBED, pack(1), pack(1))
     assert [event["wallet_left_s"] for event in found["billing-events"] if event["type"] == "pack.credited"] == [3_600]
+
+
+@pytest.mark.parametrize(
+    ("days", "sent_again", "becomes"),
+    [
+        (89, False, "rated-calls"),
+        (89, True, "duplicates"),
+        # The index of rated calls has forgotten by now; rating it could be the second time.
+        (91, True, "expired"),
+        (91, False, "expired"),
+    ],
+)
+def test_a_redriven_call_is_rated_only_while_it_is_known_whether_it_was_rated_since(days, sent_again, becomes):
+    refused_at = datetime(2026, 11, 3, 12, tzinfo=UTC)
+    log = [
+        tick(refused_at.isoformat()),
+        call(1),
+        subscription(),
+        tick("2026-11-03T12:00:01Z"),
+        *([call(1)] if sent_again else []),
+        tick((refused_at + timedelta(days=days)).isoformat(), jump=True),
+    ]
+    fold = Fold(0, None, SeenInMemory())
+    for offset, line in enumerate(encode(log)):
+        assert fold.fold(line, offset)
+    (letter,) = [value for topic, _, value in fold.outputs if topic == "dead-letters"]
+    assert (letter.reason, letter.offset, letter.clock) == ("no_subscription", 1, refused_at)
+    fold.outputs.clear()
+    assert fold.fold(letter.value, len(log), refused_s=int(letter.clock.timestamp()))
+    (topic, _, value), *_ = fold.outputs
+    assert becomes == (value.reason if topic == "dead-letters" else topic)
