@@ -69,7 +69,7 @@ _terms = table(
         "plan": required(identifier),
         "currency": required(currency),
         "interval": required(one_of("day", "week", "month", "year")),
-        "interval_count": required(positive),
+        "interval_count": (positive, 1),
         "timezone": (zone, "UTC"),
         "price_micros": (natural, 0),
         "included_minutes": (natural, 0),
