@@ -1,8 +1,8 @@
 """What must have come out, worked out from the input log alone by the oracle of `tests.oracle`.
 
 One oracle a partition, for that is what a partition is: an ordered log with ticks of its own. What the oracle says is
-not kept: of each account's outputs in each topic there is a running digest, of money there are sums. An account that does
-not agree is looked at in detail in a second pass. So memory grows with the accounts and the calls' ids only.
+not kept: of each account's outputs in each topic there is a running digest, of money there are sums. An account that
+does not agree is looked at in detail in a second pass. So memory grows with the accounts and the calls' ids only.
 """
 
 from __future__ import annotations
@@ -112,7 +112,6 @@ class Truth:
         raised: how often each of them was written to the log, and with which micros.
         astray: where the records are that must be passed on, ``partition:offset``, by the right partition.
         passed_on: where the records came from that were passed on, by the partition they were passed on to.
-        senders: numbers of calls by sender and how often they came.
         records, calls, ticks: how many there are in the log; ``rated``: calls that must be rated.
     """
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka.structs import ConsumerRecord
 
@@ -24,6 +24,12 @@ from tests.oracle.book import Account
 from tests.oracle.compare import TOPICS, first_difference
 
 EXAMPLES = 5
+# Answered by a projection, not by the rows.
+HOURLY = """
+    SELECT toStartOfHour(ended_at), sum(amount_micros) AS amount_micros FROM rated_calls
+    GROUP BY toStartOfHour(ended_at), agency_id, account_id, subscription_id, period_start, currency
+"""
+T = TypeVar("T")
 Say = Callable[[str], None]
 
 
@@ -216,34 +222,31 @@ def _judge_clickhouse(
             for row in store.rows(f"SELECT account_id, count() AS calls, {sums} FROM rated_calls GROUP BY account_id")
         }
         expected = {account: {name: sums[name] for name in ("calls", *SUMS)} for account, sums in truth.sums.items()}
-        if differ := {
-            account for account in stored.keys() | expected.keys() if stored.get(account) != expected.get(account)
-        }:
-            wrong |= differ
-            verdict.blame("sums in ClickHouse differ", [(a, stored.get(a), expected.get(a)) for a in differ])
-        hourly = store.value(
-            "SELECT sum(amount_micros) FROM (SELECT toStartOfHour(ended_at), sum(amount_micros) AS amount_micros FROM rated_calls GROUP BY toStartOfHour(ended_at), agency_id, account_id, subscription_id, period_start, currency)"
-        )
+        wrong |= _differ(verdict, "sums in ClickHouse", stored, expected)
+        hourly = store.value(f"SELECT sum(amount_micros) FROM ({HOURLY})")
         if hourly != sum(sums["amount_micros"] for sums in truth.sums.values()):
             verdict.blame(f"the hourly sums of ClickHouse are {hourly}")
         balances = {
-            row["account_id"]: (row["wallet_left_s"], row["credit_left_micros"], row["calls"], row["usage_micros"])
+            row.pop("account_id"): tuple(row.values())
             for row in store.rows(
                 "SELECT account_id, wallet_left_s, credit_left_micros, calls, usage_micros FROM accounts_current"
             )
         }
         states = {account_id: _balances(account) for account_id, account in truth.accounts.items()}
-        if differ := {
-            account for account in balances.keys() | states.keys() if balances.get(account) != states.get(account)
-        }:
-            wrong |= differ
-            verdict.blame("accounts in ClickHouse differ", [(a, balances.get(a), states.get(a)) for a in differ])
+        wrong |= _differ(verdict, "accounts in ClickHouse", balances, states)
         asked = {
             (row["account_id"], row["payment_request_id"]): row["total_micros"]
             for row in store.rows("SELECT account_id, payment_request_id, total_micros FROM payment_requests_current")
         }
-        if asked != truth.requests:
-            verdict.blame("payment requests in ClickHouse differ", set(asked.items()) ^ set(truth.requests.items()))
+        _differ(verdict, "payment requests in ClickHouse", asked, truth.requests)
+    return wrong
+
+
+def _differ(verdict: Verdict, what: str, have: Mapping[T, Any], want: Mapping[T, Any]) -> set[T]:
+    """Keys whose values are not those wanted."""
+    wrong = {key for key in have.keys() | want.keys() if have.get(key) != want.get(key)}
+    if wrong:
+        verdict.blame(f"{what} differ (found, wanted)", [(key, have.get(key), want.get(key)) for key in wrong])
     return wrong
 
 
@@ -256,13 +259,12 @@ def _balances(account: Account) -> tuple[int, int, int, int]:
 def _judge_requests(truth: Truth, gateway: Path, verdict: Verdict) -> None:
     """Every request that is called for was written to the log once, and asked for once."""
     verdict.requests = len(truth.requests)
-    raised = {request: amounts for request, amounts in truth.raised.items()}
+    raised = truth.raised
     lost = truth.requests.keys() - raised.keys()
     doubled = {request for request, amounts in raised.items() if len(amounts) > 1}
     extra = raised.keys() - truth.requests.keys()
-    amounts = {
-        request for request in raised.keys() & truth.requests.keys() if raised[request][0] != truth.requests[request]
-    }
+    both = raised.keys() & truth.requests.keys()
+    amounts = {request for request in both if raised[request][0] != truth.requests[request]}
     verdict.requests_lost, verdict.requests_doubled = len(lost), len(doubled) + len(extra)
     for what, requests in (
         ("requests that nobody raised", lost),
@@ -277,5 +279,4 @@ def _judge_requests(truth: Truth, gateway: Path, verdict: Verdict) -> None:
         for (account, request), micros in truth.requests.items()
     }
     outside = {path.name: path.read_text() for path in gateway.iterdir()}
-    if outside != wanted:
-        verdict.blame("the gateway has other requests", set(outside.items()) ^ set(wanted.items()))
+    _differ(verdict, "requests at the gateway", outside, wanted)
