@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from jobs.dead_letters import Letter, Position, Redrive, Wanted
+    from jobs.dead_letters import Letter, Position, Wanted
+    from jobs.redrive import Redrive
 
 HEX_LINE_BYTES = 32
 
@@ -119,7 +120,7 @@ def redrive(
     """
     import uvloop
 
-    from jobs.dead_letters import Redrive
+    from jobs.redrive import Redrive
 
     wanted = _wanted(letters, reason, agency, account, kind, since, until, source)
     with _progress("re-driving") as show_progress:

@@ -1,47 +1,30 @@
-"""Dead letters: finding them, and writing their bytes back to the log once the cause is gone.
+"""Dead letters: what each tells, and finding those that are meant.
 
-A letter is *open* until it was re-driven. What becomes of the bytes then is the meter's to say: if it refuses them
-again, that is another letter, open in its turn, that names the one it came from.
-
-No letter is re-driven twice. The original bytes and a record in ``redrives`` that names the letter are one transaction,
-by the producer of the letter's partition, which fences every other one (`streams.fenced`). So one that is killed half
-way leaves nothing half done, and of two at once one is fenced.
-
-Nor is a call rated twice that the platform has sent again meanwhile: the meter finds the duplicate, and refuses a
-letter (``expired``) that is older than what it knows of rated calls.
+A letter is *open* until it was re-driven (`jobs.redrive`). What becomes of its bytes then is the meter's to say: if it
+refuses them again, that is another letter, open in its turn, that names the one it came from.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import msgspec
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
-from faust.types import TP
 
 from jobs.reading import Offsets, TopicReader
-from rating.facts import RulesSet, Tick, Undecodable, decode
-from rating.partitioner import partition_of
 from rating.period import EPOCH
 from streams import redriven
 from streams.administration import check_topics, unreachable
-from streams.errors import CallmeterError, Refused, TakenOver
-from streams.fenced import FencedProducer
+from streams.errors import Refused
 from streams.redriven import Redriven, redriven_of
-from streams.restore import read_to_end
 from streams.settings import Settings
-from streams.topics import ACCOUNT_EVENTS, DEAD_LETTERS, REDRIVEN_HEADER, REDRIVES
-
-# One transaction holds at most so many letters, or so many bytes of them and one letter more.
-MOST_LETTERS = 1_000
-MOST_BYTES = 8 << 20
+from streams.topics import DEAD_LETTERS, REDRIVES
 
 # Progress is shown so often.
 SHOW_OFFSETS = 500
@@ -49,23 +32,9 @@ SHOW_OFFSETS = 500
 # Partition and offset.
 Position = tuple[int, int]
 Show = Callable[[int, int], None]
-# Why a letter that was asked for is not written back.
-Skip = Literal["already re-driven", "no fact", "tick or rules", "expired"]
 
 
-class Done(msgspec.Struct, frozen=True):
-    """A record of ``redrives``; its key is the position of the refused record in the log.
-
-    Attributes:
-        dead_letter: "<partition>:<offset>" of the letter.
-        partition: of the log, where its bytes went.
-    """
-
-    dead_letter: str
-    partition: int
-
-
-def _show_nothing(read: int, total: int) -> None:
+def show_nothing(read: int, total: int) -> None:
     """Nobody looks."""
 
 
@@ -179,98 +148,8 @@ def spelled(position: Position) -> str:
     return f"{position[0]}:{position[1]}"
 
 
-@dataclass
-class Redrive:
-    """One re-driving under way. The attributes may be shown while it runs.
-
-    Attributes:
-        settings: checked settings.
-        wanted: which letters.
-        dry_run: only count.
-        show: called now and then with how many offsets were looked at, of how many.
-        redriven: how many letters were written back, by reason; in a dry run, how many would be.
-        skipped: how many were not, by why.
-    """
-
-    settings: Settings
-    wanted: Wanted
-    dry_run: bool = False
-    show: Show = _show_nothing
-    redriven: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[Skip] = field(default_factory=Counter)
-
-    async def run(self) -> None:
-        """Re-drive the letters that there are now; those that come meanwhile are left.
-
-        Raises:
-            CallmeterError: another one has taken over.
-            BrokerUnreachable, TopicMissing: there is nothing to read from or to write to.
-            LedgerUnusable: the end of ``redrives`` cannot be trusted.
-        """
-        if self.dry_run:
-            async with aclosing(read_letters(self.settings, self.wanted, self.show)) as found:
-                async for letter, redriven_at in found:
-                    if self._account_of(letter, redriven_at is not None):
-                        self.redriven[letter.reason] += 1
-            return
-        count = await check_topics(self.settings, [DEAD_LETTERS, REDRIVES, ACCOUNT_EVENTS])
-        async with _broker(self.settings), TopicReader(self.settings, DEAD_LETTERS, count) as reader:
-            walk = await _Walk.over(reader, self.wanted, self.show)
-            for partition in walk.partitions:
-                await self._redrive(walk, partition, count)
-
-    async def _redrive(self, walk: _Walk, partition: int, count: int) -> None:
-        producer = FencedProducer(self.settings, TP(walk.reader.topic, partition))
-        try:
-            await producer.start()
-            # Only now does nobody else write there.
-            done = await self._done(partition)
-            batch = _Batch(producer, count)
-            async for letter in walk.letters(partition):
-                key = _key(letter)
-                account_id = self._account_of(letter, key in done)
-                if account_id is not None:
-                    done.add(key)
-                    batch.add(letter, key, account_id)
-                    if batch.full:
-                        self.redriven += await batch.commit()
-            self.redriven += await batch.commit()
-        except TakenOver:
-            raise CallmeterError(
-                f"another `callmeter dead-letters redrive` has taken over; {self.redriven.total():,} letters were "
-                "re-driven here, each once"
-            ) from None
-        finally:
-            await producer.stop()
-
-    async def _done(self, partition: int) -> set[bytes]:
-        found: set[bytes] = set()
-        async for records in read_to_end(self.settings, self.settings.topic(REDRIVES), partition):
-            found.update(record.key for record in records)
-        return found
-
-    def _account_of(self, letter: Letter, done: bool) -> str | None:
-        """Whose fact a letter holds; None, and counted, if it is skipped."""
-        skip: Skip
-        if done:
-            skip = "already re-driven"
-        elif letter.reason == "expired":
-            skip = "expired"
-        else:
-            try:
-                fact = decode(letter.record.value)
-            except Undecodable:
-                skip = "no fact"
-            else:
-                if not isinstance(fact, Tick | RulesSet):
-                    return fact.account_id
-                skip = "tick or rules"
-        self.skipped[skip] += 1
-        return None
-
-
 async def read_letters(
-    settings: Settings, wanted: Wanted, show: Show = _show_nothing
+    settings: Settings, wanted: Wanted, show: Show = show_nothing
 ) -> AsyncGenerator[tuple[Letter, datetime | None], None]:
     """The letters that are meant, by partition and offset, each with when it was re-driven (None: it is open).
 
@@ -283,13 +162,13 @@ async def read_letters(
         BrokerUnreachable, TopicMissing: there is nothing to read from.
     """
     count = await check_topics(settings, [DEAD_LETTERS, REDRIVES])
-    async with _broker(settings), TopicReader(settings, DEAD_LETTERS, count) as reader:
-        walk = await _Walk.over(reader, wanted, show)
+    async with broker_errors(settings), TopicReader(settings, DEAD_LETTERS, count) as reader:
+        walk = await Walk.over(reader, wanted, show)
         async with TopicReader(settings, REDRIVES, count) as redrives:
             done = {record.key: _time_of(record) async for record in redrives.read_all(walk.partitions)}
         for partition in walk.partitions:
             async for letter in walk.letters(partition):
-                yield letter, done.get(_key(letter))
+                yield letter, done.get(key_of(letter))
 
 
 async def find_letter(settings: Settings, position: Position) -> tuple[Letter, datetime | None]:
@@ -305,7 +184,7 @@ async def find_letter(settings: Settings, position: Position) -> tuple[Letter, d
     raise Refused(f"there is no dead letter {spelled(position)}; see `callmeter dead-letters list --all`")
 
 
-class _Walk:
+class Walk:
     """The letters that are meant and were there when the walk began, partition by partition.
 
     Attributes:
@@ -343,40 +222,7 @@ class _Walk:
         self._show(self._passed, self._total)
 
 
-class _Batch:
-    """Letters that are re-driven in one transaction."""
-
-    def __init__(self, producer: FencedProducer, partitions: int) -> None:
-        self._producer = producer
-        self._partitions = partitions
-        self._reasons: Counter[str] = Counter()
-        self._bytes = 0
-
-    @property
-    def full(self) -> bool:
-        return self._reasons.total() >= MOST_LETTERS or self._bytes >= MOST_BYTES
-
-    def add(self, letter: Letter, key: bytes, account_id: str) -> None:
-        value = letter.record.value
-        to = partition_of(account_id.encode(), self._partitions)
-        origin = Redriven(
-            dead_letter=spelled(letter.position), source=key.decode(), refused_at=letter.refused_at.astimezone(UTC)
-        )
-        header = (REDRIVEN_HEADER, redriven.encode(origin))
-        self._producer.add(ACCOUNT_EVENTS, account_id.encode(), value, [header], to)
-        self._producer.add(REDRIVES, key, redriven.encode(Done(spelled(letter.position), to)))
-        self._reasons[letter.reason] += 1
-        self._bytes += len(value)
-
-    async def commit(self) -> Counter[str]:
-        """How many were re-driven by it, by reason."""
-        reasons, self._reasons, self._bytes = self._reasons, Counter(), 0
-        if reasons:
-            await self._producer.commit()
-        return reasons
-
-
-def _key(letter: Letter) -> bytes:
+def key_of(letter: Letter) -> bytes:
     """The key of a letter in ``redrives``: where its bytes were read. A record of the log is refused once at most."""
     assert letter.source is not None
     return spelled(letter.source).encode()
@@ -387,7 +233,7 @@ def _time_of(record: ConsumerRecord) -> datetime:
 
 
 @asynccontextmanager
-async def _broker(settings: Settings) -> AsyncIterator[None]:
+async def broker_errors(settings: Settings) -> AsyncIterator[None]:
     """What goes wrong between us and the broker, as one line."""
     try:
         yield

@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -36,6 +37,8 @@ ANSWER_TIMEOUT_S = 40
 UNKNOWN_DATABASE = 81
 # Errors that go by themselves: timeouts, networks, memory, too many parts or queries, read-only tables, keepers, stops.
 PASSING = frozenset({3, 23, 74, 75, 76, 159, 198, 202, 209, 210, 225, 236, 241, 242, 243, 252, 279, 319, 394, 425, 999})
+# As OpenSSL says it: "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to ... (_ssl.c:1006)".
+TLS_FAILURE = re.compile(r"(?:\[SSL[^\]]*\] |SSL\w*Error\(\d+, ')([^\n\[]*?) \(_ssl\.c")
 # Who may come in changes on the server's side; what the reason was is said by the server.
 REFUSED_USER = frozenset({192, 193, 194, 516})
 
@@ -66,6 +69,8 @@ class Target:
         folder: of the embedded engine; empty otherwise.
         host, port, user, password: of a server.
         database: the database's name.
+        cafile, certfile, keyfile: with ``https``: certificates to trust, our own certificate, its key; empty: none.
+        verify: with ``https``: whether the server has to prove who it is.
     """
 
     scheme: str
@@ -74,7 +79,11 @@ class Target:
     host: str = ""
     port: int = 0
     user: str = "default"
-    password: str = ""
+    password: str = field(default="", repr=False)
+    cafile: str = ""
+    certfile: str = ""
+    keyfile: str = ""
+    verify: bool = True
 
     def __str__(self) -> str:
         """The address without the password, as messages show it."""
@@ -223,6 +232,12 @@ def _connect(target: Target, database: str | None) -> Client:
         connect_timeout=CONNECT_TIMEOUT_S,
         send_receive_timeout=ANSWER_TIMEOUT_S,
         query_retries=0,
+        verify=target.verify,
+        ca_cert=target.cafile or None,
+        client_cert=target.certfile or None,
+        client_cert_key=target.keyfile or None,
+        # A certificate tells who we are where there is no password; else it only lets us in.
+        tls_mode="strict" if target.certfile and target.password else None,
     )
 
 
@@ -260,6 +275,8 @@ def _first_line(error: Exception, password: str) -> str:
     for reason in ("Connection refused", "timed out", "Name or service not known", "Temporary failure in name"):
         if reason in text:
             return reason.lower()
+    if tls := TLS_FAILURE.search(text):
+        return f"TLS fails: {tls[1]}; see the CALLMETER_CLICKHOUSE_SSL settings"
     line = text.splitlines()[0] if text else type(error).__name__
     return line.replace(password, "***") if password else line
 
@@ -276,7 +293,13 @@ def target_of(settings: Settings, write: bool = False) -> Target:
             has the engine.
     """
     if settings.clickhouse_dsn is not None:
-        return parse_dsn(settings.clickhouse_dsn.get_secret_value())
+        return replace(
+            parse_dsn(settings.clickhouse_dsn.get_secret_value()),
+            cafile=str(settings.clickhouse_ssl_cafile or ""),
+            certfile=str(settings.clickhouse_ssl_certfile or ""),
+            keyfile=str(settings.clickhouse_ssl_keyfile or ""),
+            verify=settings.clickhouse_ssl_verify,
+        )
     own = Target("chdb", folder=str(settings.folder / "clickhouse"))
     front = _front_of_another_process(settings.clickhouse_run_file)
     if front is None:

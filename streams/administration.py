@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -15,9 +16,18 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import (
+    IllegalSaslStateError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    TopicAlreadyExistsError,
+    UnsupportedSaslMechanismError,
+    for_code,
+)
 
 from streams.errors import BrokerUnreachable, CallmeterError, TopicMissing
+from streams.security import TokenUnavailable
 from streams.settings import Settings
 from streams.topics import ACCOUNT_EVENTS, TOPICS, Topic
 
@@ -73,7 +83,7 @@ async def administration(settings: Settings) -> AsyncIterator[AIOKafkaAdminClien
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 await admin.start()
         except (KafkaError, OSError) as error:
-            raise unreachable(settings, error) from None
+            raise unreachable(settings, await _cause(settings, error)) from None
         try:
             yield admin
         except (KafkaError, OSError) as error:
@@ -85,18 +95,55 @@ async def administration(settings: Settings) -> AsyncIterator[AIOKafkaAdminClien
             await admin.close()
 
 
+async def _cause(settings: Settings, error: BaseException) -> BaseException:
+    """Why no connection was made, where the library hides it: that certificate or password are refused, above all."""
+    if settings.kafka_security_protocol == "PLAINTEXT" or isinstance(error, TimeoutError):
+        return error
+    arguments = settings.kafka_client()
+    for host, port, _ in collect_hosts(arguments.pop("bootstrap_servers")):
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                connection = await create_conn(host, port, **arguments)
+            connection.close()
+        except (KafkaError, OSError) as cause:
+            return cause
+    return error
+
+
 def unreachable(settings: Settings, error: BaseException) -> BrokerUnreachable:
-    """The one line for a broker that is not there, with the cause where it says more."""
+    """The one line for a broker that is not there, or does not let us in; with the cause where it says more."""
+    at = settings.bootstrap
+    if isinstance(error, ssl.SSLError):
+        reason = getattr(error, "verify_message", None) or error.reason or "handshake failed"
+        return BrokerUnreachable(
+            f"TLS with the Kafka broker at {at} fails: {reason}; see CALLMETER_KAFKA_SECURITY_PROTOCOL and the "
+            "CALLMETER_KAFKA_SSL settings"
+        )
+    if isinstance(error, TokenUnavailable):
+        return BrokerUnreachable(f"no token for the Kafka broker at {at}: {error.args[0]}")
+    if isinstance(error, SaslAuthenticationFailed | UnsupportedSaslMechanismError | IllegalSaslStateError):
+        return BrokerUnreachable(
+            f"the Kafka broker at {at} does not let us in: {error}; see the CALLMETER_KAFKA_SASL settings"
+        )
     # The library's own words for a connection refused, of which it hides the reason.
     told = "" if not str(error) or "Unable to bootstrap" in str(error) else f" ({error})"
     if isinstance(error, TimeoutError):
         told = f" within {ANSWER_TIMEOUT_S:.0f} s"
-    if settings.kafka_security_protocol != "PLAINTEXT":
-        told += ", or it refuses the credentials"
+    told += _doubt(settings)
     return BrokerUnreachable(
-        f"no Kafka broker answers at {settings.bootstrap}{told}; "
+        f"no Kafka broker answers at {at}{told}; "
         "start one with `callmeter kafka start`, or set CALLMETER_KAFKA_BOOTSTRAP"
     )
+
+
+def _doubt(settings: Settings) -> str:
+    """What else than its absence can be behind a broker's silence: it hangs up on whom it does not know."""
+    protocol = settings.kafka_security_protocol
+    if protocol == "SSL" and settings.kafka_ssl_certfile is None:
+        return ", or it asks for a certificate (CALLMETER_KAFKA_SSL_CERTFILE)"
+    if protocol.startswith("SASL") and settings.kafka_sasl_mechanism == "OAUTHBEARER":
+        return ", or it refuses the token"
+    return "" if protocol == "PLAINTEXT" else f" by {protocol}"
 
 
 async def find_topics(settings: Settings) -> dict[str, Found]:

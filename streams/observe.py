@@ -147,6 +147,8 @@ def logging_config(settings: Settings) -> dict[str, Any]:
     quiet = {
         name: {"level": "DEBUG" if level == "DEBUG" else "ERROR"} for name in ("faust", "mode", "aiokafka", "streams")
     }
+    # It logs every request at "debug": the one that authenticates has the password in it.
+    quiet["aiokafka.conn"] = {"level": "ERROR"}
     return {
         "version": 1,
         "disable_existing_loggers": False,

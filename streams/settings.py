@@ -11,7 +11,7 @@ import json
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -25,6 +25,8 @@ from streams.errors import SettingsError
 
 PREFIX = "CALLMETER_"
 CONFIG_VARIABLE = "CALLMETER_CONFIG"
+# Settings of connections that need a look at how they fit together.
+SECURE = ("kafka_security_", "kafka_sasl_", "kafka_ssl_", "clickhouse_ssl_")
 
 
 class Settings(BaseSettings):
@@ -35,10 +37,18 @@ class Settings(BaseSettings):
     data_folder: Path = Field(Path("~/.callmeter"), description="Where the local broker, engine and indexes keep data")
     kafka_bootstrap: str | None = Field(None, description="host:port[,host:port]; default: the local broker's")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    kafka_sasl_username: str | None = None
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER"] = "PLAIN"
+    kafka_sasl_username: str | None = Field(None, description="User, or the client of the token server")
     kafka_sasl_password: SecretStr | None = None
-    kafka_ssl_cafile: Path | None = None
+    kafka_sasl_kerberos_service: str = "kafka"
+    kafka_sasl_kerberos_domain: str | None = Field(None, description="Default: the broker's host name")
+    kafka_sasl_oauth_token_file: Path | None = Field(None, description="Read for each connection")
+    kafka_sasl_oauth_token_url: str | None = Field(None, description="Token endpoint, for client credentials")
+    kafka_sasl_oauth_scope: str | None = None
+    kafka_ssl_cafile: Path | None = Field(None, description="Certificates to trust; default: the machine's")
+    kafka_ssl_certfile: Path | None = Field(None, description="Our own certificate, if the brokers ask for one")
+    kafka_ssl_keyfile: Path | None = Field(None, description="Its key; default: in the certificate's file")
+    kafka_ssl_key_password: SecretStr | None = None
 
     topic_prefix: str = Field("", description="Put before every topic's name")
     partitions: int = Field(12, ge=1, le=10_000, description="Partitions of every topic, fixed when it is created")
@@ -57,6 +67,10 @@ class Settings(BaseSettings):
     clickhouse_dsn: SecretStr | None = Field(
         None, description="chdb:///folder or http(s)://user:password@host:port/database"
     )
+    clickhouse_ssl_cafile: Path | None = Field(None, description="Certificates to trust; default: the client's own")
+    clickhouse_ssl_certfile: Path | None = None
+    clickhouse_ssl_keyfile: Path | None = None
+    clickhouse_ssl_verify: bool = Field(True, description="False: take any server for ours")
     sink_rows: int = Field(100_000, ge=1, le=500_000, description="Most rows in one insert")
     sink_interval_s: float = Field(1.0, ge=0, description="Longest wait before an insert")
 
@@ -114,20 +128,9 @@ class Settings(BaseSettings):
 
     def kafka_client(self) -> dict[str, Any]:
         """Connection arguments that every aiokafka client takes."""
-        arguments: dict[str, Any] = {
-            "bootstrap_servers": self.bootstrap,
-            "security_protocol": self.kafka_security_protocol,
-        }
-        if self.kafka_security_protocol.startswith("SASL"):
-            arguments["sasl_mechanism"] = self.kafka_sasl_mechanism
-            arguments["sasl_plain_username"] = self.kafka_sasl_username
-            if self.kafka_sasl_password:
-                arguments["sasl_plain_password"] = self.kafka_sasl_password.get_secret_value()
-        if self.kafka_security_protocol.endswith("SSL"):
-            from aiokafka.helpers import create_ssl_context
+        from streams.security import kafka_arguments
 
-            arguments["ssl_context"] = create_ssl_context(cafile=self.kafka_ssl_cafile)
-        return arguments
+        return {"bootstrap_servers": self.bootstrap, **kafka_arguments(self)}
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -150,14 +153,19 @@ def load_settings(**overrides: Any) -> Settings:
     if config and not Path(config).is_file():
         raise SettingsError(f"{CONFIG_VARIABLE}: there is no file {config}")
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         nearest = difflib.get_close_matches(key, Settings.model_fields, 1, 0.5)
         hint = f"; did you mean {nearest[0]}?" if first["type"] == "extra_forbidden" and nearest else ""
-        secret = "password" in key or "dsn" in key
+        secret = SecretStr in get_args(getattr(Settings.model_fields.get(key), "annotation", None))
         got = "" if secret or first["type"] == "extra_forbidden" else f" (got {first['input']!r})"
         raise SettingsError(f"{PREFIX}{key.upper()}: {first['msg']}{got}{hint}") from None
     except ValueError as error:
         raise SettingsError(f"{config}: {error}") from None
+    if any(name.startswith(SECURE) for name in settings.model_fields_set):
+        from streams.security import check_security
+
+        check_security(settings)
+    return settings

@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -205,12 +206,26 @@ class KafkaBroker:
             "log.dirs=" + str(self.data).replace("\\", "\\\\"),
         ]
         configuration = self.folder / "server.properties"
-        configuration.write_text("\n".join(lines) + "\n")
+        configuration.write_text("\n".join([*lines, *self.more_properties(listeners, controller)]) + "\n")
         return configuration
+
+    def more_properties(self, client: str, controller: int) -> Sequence[str]:
+        """Further lines of the configuration, each of which wins over what is above it; for brokers of tests.
+
+        Args:
+            client: the listener of our clients.
+            controller: the controller's port.
+        """
+        return ()
+
+    def format_options(self) -> Sequence[str]:
+        """Further options of the command that prepares the data folder; for brokers of tests."""
+        return ()
 
     def _format(self, java: list[str], configuration: Path) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
         arguments = ["format", "--ignore-formatted", "--cluster-id", cluster, "--config", str(configuration)]
+        arguments += self.format_options()
         said = subprocess.run(
             [*java, *SHORT_JAVA_OPTIONS, "kafka.tools.StorageTool", *arguments],
             capture_output=True,
