@@ -8,15 +8,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-import msgspec
-
 from jobs.reading import NewestRecords, TopicReader
-from rating.fold import PositionRecord
-from rating.ledger import POSITION, check_version
+from rating.fold import decode_position
+from rating.ledger import POSITION
 from rating.period import EPOCH
+from streams.fenced import decode_position as decode_role_position
 from streams.restore import unreadable
-
-_decode_meter = msgspec.msgpack.Decoder(PositionRecord).decode
 
 
 class Standing(NamedTuple):
@@ -59,7 +56,7 @@ class LedgerPositions:
         if newest is None:
             return 0
         try:
-            return int(newest.value)
+            return decode_role_position(newest.value)
         except (ValueError, TypeError) as error:
             raise unreadable(newest, error) from None
 
@@ -68,8 +65,7 @@ class LedgerPositions:
         if newest is None:
             return Standing(0, None)
         try:
-            check_version(newest.value)
-            record = _decode_meter(memoryview(newest.value)[1:])
+            record = decode_position(newest.value)
         except ValueError as error:
             raise unreadable(newest, error) from None
         micros = record.clock_micros

@@ -43,6 +43,7 @@ from rating.payments import create_request, settle_request
 from rating.period import EPOCH, unix_micros
 from rating.seen import SeenCalls, call_hash
 from rating.terms import Tariff, decode_terms, encode_terms
+from rating.versions import StateError
 
 ACCOUNT_EVENTS = "account-events"
 LONGEST_STEP = timedelta(days=35)
@@ -60,6 +61,15 @@ class PositionRecord(msgspec.Struct, array_like=True):
 
 _encode_position = msgspec.msgpack.Encoder().encode
 _decode_position = msgspec.msgpack.Decoder(PositionRecord).decode
+
+
+def decode_position(value: bytes) -> PositionRecord:
+    """Where a ledger stands, from its position record's value.
+
+    Raises:
+        StateError, msgspec.MsgspecError: it cannot be read.
+    """
+    return _decode_position(memoryview(ledger.POSITION_STATE.upgraded(value))[1:])
 
 
 class Fold:
@@ -339,7 +349,7 @@ class Fold:
         """Take what has to be written to the ledger now: (key, value), the position last."""
         books = self.books
         records = [
-            (ledger.TERMS + terms_id, ledger.VERSION_BYTE + encode_terms(books.tariffs[terms_id].terms))
+            (ledger.TERMS + terms_id, ledger.TERMS_STATE.prefix + encode_terms(books.tariffs[terms_id].terms))
             for terms_id in books.new_terms
         ]
         for account_id, account in books.touched.items():
@@ -348,7 +358,7 @@ class Fold:
             records.append((ledger.HISTORY + account_id.encode(), ledger.encode_history(books.history(account_id))))
         clock = None if books.clock is None else unix_micros(books.clock)
         position = _encode_position(PositionRecord(self.position, clock, books.rules))
-        records.append((ledger.POSITION, ledger.VERSION_BYTE + position))
+        records.append((ledger.POSITION, ledger.POSITION_STATE.prefix + position))
         books.new_terms.clear()
         books.touched.clear()
         books.touched_histories.clear()
@@ -361,39 +371,42 @@ class Fold:
             StateError: the record cannot be read here.
         """
         if value is None:
-            raise ledger.StateError("a ledger record without a value")
-        ledger.check_version(value)
+            raise StateError("a ledger record without a value")
         books = self.books
         if key.startswith(ledger.ACCOUNT):
+            value = ledger.ACCOUNT_STATE.upgraded(value)
             # Kept as bytes, but read once: a broken record is to be found now, not when its account has a call.
             account_id = key[len(ledger.ACCOUNT) :].decode()
             if len(value) <= ledger.HEADER:
-                raise ledger.StateError("account record: too short")
+                raise StateError("account record: too short")
             if ledger.decode_account(value).account_id != account_id:
-                raise ledger.StateError("account record: it is another account's")
+                raise StateError("account record: it is another account's")
             books.accounts[account_id] = value
         elif key.startswith(ledger.HISTORY):
+            value = ledger.HISTORY_STATE.upgraded(value)
             account_id = key[len(ledger.HISTORY) :].decode()
             ledger.decode_history(value)
             books.histories[account_id] = value
         elif key.startswith(ledger.TERMS) or key == ledger.POSITION:
             self._restore_shared(key, value)
         else:
-            raise ledger.StateError("a record of an unknown kind")
+            raise StateError("a record of an unknown kind")
 
     def _restore_shared(self, key: bytes, value: bytes) -> None:
         try:
             if key == ledger.POSITION:
-                record = _decode_position(memoryview(value)[1:])
+                record = decode_position(value)
                 self.position = record.offset
                 self.books.rules = record.rules
                 if record.clock_micros is not None:
                     self._set_clock(EPOCH + timedelta(microseconds=record.clock_micros))
             else:
-                tariff = Tariff(decode_terms(memoryview(value)[1:]))
-                self.books.tariffs[tariff.terms_id] = tariff
+                terms = decode_terms(memoryview(ledger.TERMS_STATE.upgraded(value))[1:])
+                # By the id that the accounts know them by: an older version's terms have another hash today.
+                terms_id = key[len(ledger.TERMS) :]
+                self.books.tariffs[terms_id] = Tariff(terms, terms_id)
         except msgspec.MsgspecError as error:
-            raise ledger.StateError(str(error)) from None
+            raise StateError(str(error)) from None
 
     def restored(self) -> None:
         """The ledger was read to its end: find out what is due when, without decoding the accounts."""

@@ -1,9 +1,11 @@
 """How state is written to the ledger topic, and read back: one record a key, the latest counts.
 
-- ``account\\0<id>``: a version byte, the next due time (8 bytes, so that a restore need not decode), the account.
-- ``history\\0<id>``: a version byte, the history.
-- ``terms\\0<hash>``: a version byte, the terms; written once in a partition.
-- ``position``: a version byte, offset of the next fact, clock and rules. Last record of every transaction.
+Each value begins with a version byte, see `rating.versions`.
+
+- ``account\\0<id>``: the next due time (8 bytes, so that a restore need not decode), the account.
+- ``history\\0<id>``: the history.
+- ``terms\\0<hash>``: the terms; written once in a partition.
+- ``position``: offset of the next fact, clock and rules. Last record of every transaction.
 """
 
 from __future__ import annotations
@@ -13,9 +15,12 @@ from typing import Any
 import msgspec
 
 from rating.account import Account, History
+from rating.versions import Layout, StateError
 
-STATE_VERSION = 1
-VERSION_BYTE = bytes([STATE_VERSION])
+ACCOUNT_STATE = Layout("account")
+HISTORY_STATE = Layout("history")
+TERMS_STATE = Layout("terms")
+POSITION_STATE = Layout("position")
 ACCOUNT = b"account\0"
 HISTORY = b"history\0"
 TERMS = b"terms\0"
@@ -24,27 +29,16 @@ NEVER_DUE = 2**64 - 1
 HEADER = 9
 
 
-class StateError(ValueError):
-    """A ledger record that this version cannot read. The worker must not go on without it."""
-
-
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _encode_account = msgspec.msgpack.Encoder().encode
 _decode_account = msgspec.msgpack.Decoder(Account).decode
 _decode_history = msgspec.msgpack.Decoder(History).decode
 
 
-def check_version(value: bytes) -> None:
-    """Raise StateError unless the record is of a version that can be read here."""
-    if not value or value[0] != STATE_VERSION:
-        version = value[0] if value else "none"
-        raise StateError(f"state version {version} cannot be read; this Callmeter reads version {STATE_VERSION}")
-
-
 def encode_account(account: Account) -> bytes:
     """An account as a ledger record's value."""
     due = NEVER_DUE if account.next_due is None else account.next_due
-    return VERSION_BYTE + due.to_bytes(8, "big") + _encode_account(account)
+    return ACCOUNT_STATE.prefix + due.to_bytes(8, "big") + _encode_account(account)
 
 
 def due_of(value: bytes) -> int | None:
@@ -59,7 +53,7 @@ def decode_account(value: bytes) -> Account:
     Raises:
         StateError: it cannot be read.
     """
-    check_version(value)
+    value = ACCOUNT_STATE.upgraded(value)
     try:
         return _decode_account(memoryview(value)[HEADER:])
     except msgspec.MsgspecError as error:
@@ -68,7 +62,7 @@ def decode_account(value: bytes) -> Account:
 
 def encode_history(history: History) -> bytes:
     """A history as a ledger record's value."""
-    return VERSION_BYTE + _encode(history)
+    return HISTORY_STATE.prefix + _encode(history)
 
 
 def decode_history(value: bytes) -> History:
@@ -77,7 +71,7 @@ def decode_history(value: bytes) -> History:
     Raises:
         StateError: it cannot be read.
     """
-    check_version(value)
+    value = HISTORY_STATE.upgraded(value)
     try:
         return _decode_history(memoryview(value)[1:])
     except msgspec.MsgspecError as error:

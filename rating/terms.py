@@ -115,7 +115,7 @@ class Tariff:
     """Terms made ready for arithmetic: seconds instead of minutes, sets instead of policies.
 
     Attributes:
-        terms_id: 16 bytes, the hash of the terms' content.
+        terms_id: 16 bytes, the hash of the terms' content as it was first written to the ledger.
         included_s: allowance of a period, in seconds.
         rate: overage rate in micros per minute; 0 where there is none.
         blocked: overage is not billed but written off.
@@ -138,9 +138,9 @@ class Tariff:
         "test_billed",
     )
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: Terms, terms_id: bytes | None = None) -> None:
         self.terms = terms
-        self.terms_id = hashlib.blake2b(encode_terms(terms), digest_size=16).digest()
+        self.terms_id = terms_id or hashlib.blake2b(encode_terms(terms), digest_size=16).digest()
         first, following = terms.increments.split("/")
         self.first = int(first)
         self.next = int(following)

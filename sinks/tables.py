@@ -9,10 +9,12 @@ from typing import Any, NamedTuple, get_args
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
-from rating.ledger import StateError, account_row
+from rating.ledger import account_row
+from rating.versions import NewerState, StateError
 from sinks import rows
 from sinks.columns import Columns, ColumnsOf, nested_columns, struct_columns, union_columns
 from streams import topics
+from streams.restore import unreadable
 
 REJECTS = "sink_rejects"
 # Records that are read and taken apart together: as many as stay in the processor's cache.
@@ -156,6 +158,9 @@ def _account(record: ConsumerRecord) -> rows.AccountRow | None:
         return None
     try:
         row = account_row(record.key, record.value)
+    except NewerState as error:
+        # Not the record is wrong here, we are: the sink ends, rather than leave accounts out of its table.
+        raise unreadable(record, error) from None
     except StateError as error:
         raise Unreadable(str(error)) from None
     return None if row is None else rows.AccountRow(**row)

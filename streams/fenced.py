@@ -24,6 +24,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFenced
 from faust.types import TP
 
+from rating.versions import Layout, same
 from streams.errors import RecordRefused, TakenOver
 from streams.restore import Restoring, read_to_end
 from streams.settings import Settings
@@ -33,6 +34,9 @@ from streams.worker import PartitionWorker
 BATCH_BYTES = 1_000_000
 RECORD_BYTES = (16 << 20) - 1024
 POSITION = b"position"
+
+# A role's position in its own ledger; without a version byte, as decimal digits, before there were versions.
+ROLE_POSITION = Layout("position", version=2, upgrades={1: same}, unversioned=bytes.isdigit)
 
 FENCED = (ProducerFenced, InvalidProducerEpoch, InvalidTxnState)
 Headers = Sequence[tuple[str, bytes]]
@@ -217,10 +221,24 @@ class FencedPartition(PartitionWorker):
         """
         if key != POSITION or value is None:
             raise ValueError("a record of an unknown kind")
-        self._position = int(value)
+        self._position = decode_position(value)
 
     async def commit(self, position: int) -> None:
         """Write what was added and the position as one transaction."""
-        self.producer.add(self.ledger, POSITION, b"%d" % position)
+        self.producer.add(self.ledger, POSITION, encode_position(position))
         await self.producer.commit()
         self._position = position
+
+
+def encode_position(position: int) -> bytes:
+    """A role's position as its ledger's record."""
+    return ROLE_POSITION.prefix + b"%d" % position
+
+
+def decode_position(value: bytes) -> int:
+    """A role's position from its ledger's record.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    return int(ROLE_POSITION.upgraded(value)[1:])

@@ -33,6 +33,7 @@ from rocksdict import (
     WriteOptions,
 )
 
+from rating.versions import Layout, StateError, same
 from streams.errors import FolderInUse, LedgerUnusable
 from streams.restore import read_to_end, unreadable
 from streams.settings import Settings
@@ -43,6 +44,8 @@ log = structlog.get_logger("callmeter")
 # 16 bytes of hash; offset and clock (unix seconds, -1 before the first tick), both signed and big-endian.
 HASH_BYTES = 16
 ENTRY_BYTES = 32
+# A record of the topic: a version byte and the entries; the entries alone before there were versions.
+RECORD = Layout("seen-calls", 2, {1: same}, unversioned=lambda value: len(value) % ENTRY_BYTES == 0)
 _NUMBERS = struct.Struct(">qq")
 _pack, _unpack = _NUMBERS.pack, _NUMBERS.unpack
 # Several records a transaction if need be: each stays within one ordinary batch.
@@ -56,6 +59,8 @@ LOCK_WAIT_S = 30.0
 # What the index knows of itself: next offset in the topic, offset of the last record taken in, digest of that record.
 _ABOUT = b"about"
 _ABOUT_NUMBERS = struct.Struct(">qq16s")
+# What it says is of the layout of the entries, too. An index that cannot be read is built anew, for it is a copy.
+ABOUT = Layout("index", 2, {1: same}, unversioned=lambda value: len(value) == _ABOUT_NUMBERS.size)
 
 # Shared by all partitions of the process, so that memory stays flat however many there are.
 _cache = Cache(32 * MIB)
@@ -112,7 +117,8 @@ class SeenCallsIndex:
     def take_records(self) -> list[bytes]:
         """Values of the ``seen-calls`` records for the transaction at hand: what was put since the last time."""
         fresh, self._fresh = self._fresh, []
-        return [b"".join(fresh[at : at + RECORD_ENTRIES]) for at in range(0, len(fresh), RECORD_ENTRIES)]
+        starts = range(0, len(fresh), RECORD_ENTRIES)
+        return [RECORD.prefix + b"".join(fresh[at : at + RECORD_ENTRIES]) for at in starts]
 
     def committed(self, records: Sequence[bytes], end: int) -> None:
         """The transaction was committed, so what was put may be written to disk, now or later.
@@ -173,7 +179,7 @@ class SeenCallsIndex:
         db.set_write_options(_write_options)
         self._db, self._lookup = db, db.get
         about = db.get(_ABOUT)
-        self._about = _ABOUT_NUMBERS.unpack(about) if about else (0, -1, bytes(HASH_BYTES))
+        self._about = _read_about(about) if about else (0, -1, bytes(HASH_BYTES))
 
     async def _remove_folder(self) -> None:
         if self._db is not None:
@@ -204,10 +210,14 @@ class SeenCallsIndex:
 
     def _take_in(self, record: ConsumerRecord) -> None:
         value, pending = record.value, self._pending
-        if not value or len(value) % ENTRY_BYTES:
+        try:
+            entries = RECORD.upgraded(value or b"")[1:]
+        except StateError as error:
+            raise unreadable(record, error) from None
+        if not entries or len(entries) % ENTRY_BYTES:
             raise unreadable(record, ValueError(f"it is not made of entries of {ENTRY_BYTES} bytes"))
-        for at in range(0, len(value), ENTRY_BYTES):
-            pending[value[at : at + HASH_BYTES]] = value[at + HASH_BYTES : at + ENTRY_BYTES]
+        for at in range(0, len(entries), ENTRY_BYTES):
+            pending[entries[at : at + HASH_BYTES]] = entries[at + HASH_BYTES : at + ENTRY_BYTES]
         self._about = (record.offset + 1, record.offset, _digest(value))
         if len(pending) >= WRITE_ENTRIES:
             self._write(pending)
@@ -219,11 +229,21 @@ class SeenCallsIndex:
         # In the order of the keys, each finds its place next to where the last one went.
         for key in sorted(entries):
             put(key, entries[key])
-        put(_ABOUT, _ABOUT_NUMBERS.pack(*self._about))
+        put(_ABOUT, ABOUT.prefix + _ABOUT_NUMBERS.pack(*self._about))
         self._db.write(batch)
         entries.clear()
         # It was asked before the write, and must not deny what the pending ones no longer tell.
         self._ahead.clear()
+
+
+def _read_about(value: bytes) -> tuple[int, int, bytes]:
+    try:
+        next_offset, last, digest = _ABOUT_NUMBERS.unpack(ABOUT.upgraded(value)[1:])
+    except (StateError, struct.error) as error:
+        log.warning("the index of rated calls cannot be read", reason=str(error))
+        # A record that there is not: so it is built anew.
+        return 0, 0, bytes(HASH_BYTES)
+    return next_offset, last, digest
 
 
 def _digest(record: bytes) -> bytes:

@@ -14,6 +14,7 @@ import msgspec
 from jobs.gateways.base import identity
 from rating.partitioner import partition_of
 from rating.simulate import simulate_encoded
+from streams.fenced import decode_position
 from streams.settings import Settings
 from tests.broker import ROOT, environment, process, produce, read_topic, read_values, wait_until
 from tests.jobs.gateway_process import external_id_of
@@ -92,7 +93,7 @@ async def all_read(settings: Settings) -> bool:
     """Whether the billing job has stored a position after the last billing event of every partition."""
     last = {record.partition: record.offset + 1 for record in await read_topic(settings, "billing-events")}
     ledger = await read_topic(settings, "billing-ledger")
-    return {record.partition: int(record.value) for record in ledger if record.value} == last
+    return {record.partition: decode_position(record.value) for record in ledger if record.value} == last
 
 
 async def test_a_job_that_starts_again_goes_on_where_it_was(settings: Settings) -> None:

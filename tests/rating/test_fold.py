@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rating.fold import Fold
-from rating.ledger import StateError
 from rating.partitioner import partition_of
 from rating.seen import SeenInMemory
+from rating.versions import StateError
 from tests.rating.builders import call, encode, fact, outputs, pack, refused, subscription, tick
 from tests.rating.logs import ACCOUNTS, a_log, by_topic_and_account
 

@@ -55,7 +55,7 @@ async def open_meter(settings: Settings) -> None:
 
 def broken(key: bytes) -> bytes:
     """The right version and header, then something else."""
-    return ledger.VERSION_BYTE + bytes(8) + b"\xc1" if key == ACCOUNT else ledger.VERSION_BYTE + b"\xc1"
+    return ledger.ACCOUNT_STATE.prefix + bytes(8) + b"\xc1" if key == ACCOUNT else b"\x01\xc1"
 
 
 @pytest.mark.parametrize("key", [ACCOUNT, HISTORY, ledger.TERMS + b"hash", ledger.POSITION])
@@ -77,7 +77,7 @@ async def test_a_broken_ledger_record_stops_the_meter_before_it_rates(one: Setti
         (b"", b"\x01", "a record of an unknown kind"),
         (ledger.ACCOUNT + b"\xff", good_records()[ACCOUNT], "invalid start byte"),
         (ledger.ACCOUNT + b"acct_1", good_records()[ACCOUNT], "another account's"),
-        (HISTORY, ledger.VERSION_BYTE + b"\x92\x90\x81\xa1r" + b"\x91" * 3000 + b"\xc0", ""),
+        (HISTORY, ledger.HISTORY_STATE.prefix + b"\x92\x90\x81\xa1r" + b"\x91" * 3000 + b"\xc0", ""),
     ],
 )
 async def test_whatever_the_record_is_it_is_one_line(one: Settings, key: bytes, value: bytes | None, why: str) -> None:
