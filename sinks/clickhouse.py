@@ -22,6 +22,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import clickhouse_connect
+import urllib3
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError, ProgrammingError
 
@@ -31,6 +32,10 @@ from streams.settings import Settings
 DEFAULT_DATABASE = "callmeter"
 DEFAULT_PORTS = {"http": 8123, "https": 8443}
 EXAMPLE = "chdb:///folder or http(s)://user:password@host:port/database"
+UNREADABLE = (
+    f"CALLMETER_CLICKHOUSE_DSN cannot be read; it looks like {EXAMPLE}, with special characters of user and password "
+    "written as %XX"
+)
 CONNECT_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 40
 
@@ -102,7 +107,10 @@ def parse_dsn(dsn: str) -> Target:
         parts = urlsplit(dsn)
         port = parts.port
     except ValueError:
-        raise ClickHouseUnreachable(f"CALLMETER_CLICKHOUSE_DSN cannot be read; it looks like {EXAMPLE}") from None
+        raise ClickHouseUnreachable(UNREADABLE) from None
+    if "@" in parts.path + parts.query + parts.fragment:
+        # A password with a slash in it: what comes before that would be taken for the host, and be shown.
+        raise ClickHouseUnreachable(UNREADABLE)
     if parts.scheme == "chdb":
         if parts.netloc or not parts.path.strip("/"):
             raise ClickHouseUnreachable("CALLMETER_CLICKHOUSE_DSN: chdb takes an absolute folder, as in chdb:///folder")
@@ -220,6 +228,9 @@ def _connect(target: Target, database: str | None) -> Client:
                 f"the embedded ClickHouse cannot use {target.folder}: {error.strerror}"
             ) from None
         return clickhouse_connect.get_client(interface="chdb", path=target.folder, database=database)
+    if not target.verify:
+        # Somebody has said so in the settings; the library would say it again for each connection.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return clickhouse_connect.get_client(
         interface=target.scheme,
         host=target.host,

@@ -32,7 +32,7 @@ def tls_front(address: str, certificates: Certificates, ask_client: bool) -> Ite
             while data := await reader.read(1 << 16):
                 writer.write(data)
                 await writer.drain()
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
@@ -40,6 +40,14 @@ def tls_front(address: str, certificates: Certificates, ask_client: bool) -> Ite
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection(host, int(port))
         await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
+
+    async def stop() -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # Connections are closed by callbacks of the next turns.
+        await asyncio.sleep(0.05)
 
     loop = asyncio.new_event_loop()
     # Who is refused for his certificate is no news here.
@@ -50,5 +58,8 @@ def tls_front(address: str, certificates: Certificates, ask_client: bool) -> Ite
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
+        server.close()
+        asyncio.run_coroutine_threadsafe(stop(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()

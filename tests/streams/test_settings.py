@@ -65,6 +65,8 @@ def test_a_file_that_is_no_toml_is_named(monkeypatch, tmp_path):
 
 
 def test_secrets_are_not_shown(monkeypatch):
+    monkeypatch.setenv("CALLMETER_KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT")
+    monkeypatch.setenv("CALLMETER_KAFKA_SASL_USERNAME", "me")
     monkeypatch.setenv("CALLMETER_KAFKA_SASL_PASSWORD", "sesame")
     monkeypatch.setenv("CALLMETER_CLICKHOUSE_DSN", "http://u:sesame@h/db")
     assert "sesame" not in repr(load_settings())
