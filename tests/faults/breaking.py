@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import psutil
+from aiokafka import AIOKafkaProducer
 
-from streams.topics import BILLING_LEDGER, LEDGER
-from tests.broker import produce
+from rating.partitioner import partition_of
+from streams.administration import create_topics
+from streams.topics import ACCOUNT_EVENTS, BILLING_EVENTS, BILLING_LEDGER, LEDGER, RATED_CALLS
+from tests.broker import environment, produce, read_values
+from tests.faults.facts import due_at
 from tests.faults.gateway import CRASH
 from tests.faults.schedule import Fault
 from tests.faults.units import Unit
-from tests.faults.world import OpenTransactions, World
+from tests.faults.world import PARTITIONS, OpenTransactions, World
+from tests.streams.meters import calls, make_anew, rated, subscribed
 
 PLACING_S = 60.0
+# Four slices of the meter's.
+LARGE_TICK_ACCOUNTS = 8_000
+SLICE_ACCOUNTS = 2_000
+LARGE_TICK_IN_S = 12.0
 
 
 class NotPlaced(Exception):
@@ -181,6 +192,123 @@ async def kill_after_insert(world: World, fault: Fault) -> None:
     await asyncio.to_thread(world.clickhouse.release)
 
 
+async def kill_in_large_tick(world: World, fault: Fault) -> None:
+    """Kill every meter while one tick closes the periods of thousands of accounts, and some are done."""
+    partition = fault.dice % PARTITIONS
+    boundary = datetime.now(UTC) + timedelta(seconds=LARGE_TICK_IN_S)
+    names = (f"tick-{fault.dice}-{number}" for number in itertools.count())
+    mine = (name for name in names if partition_of(name.encode(), PARTITIONS) == partition)
+    accounts = list(itertools.islice(mine, LARGE_TICK_ACCOUNTS))
+    async with OpenTransactions(world.settings, BILLING_EVENTS) as events:
+        before = (await events.committed())[partition]
+        await produce(world.settings, [due_at(account, boundary) for account in accounts])
+        # Each gives out its status and its first period.
+        while (await events.committed())[partition] < before + 2 * len(accounts):
+            if datetime.now(UTC) > boundary:
+                raise NotPlaced("the accounts were not there in time")
+            await asyncio.sleep(0.1)
+        before = (await events.committed())[partition]
+        # One slice of accounts, of each the end of a period and the beginning of the next.
+        while (await events.committed())[partition] < before + SLICE_ACCOUNTS:
+            if datetime.now(UTC) > boundary + timedelta(seconds=PLACING_S):
+                raise NotPlaced("the tick did not come")
+            await asyncio.sleep(0)
+        meters = [unit for unit in world.supervisor.of("meter") if unit.freeze()]
+        done = (await events.committed())[partition] - before
+        if done >= 2 * len(accounts):
+            for unit in meters:
+                unit.thaw()
+            raise NotPlaced("the tick was done too soon")
+        for unit in meters:
+            unit.kill()
+
+
+async def fill_disk(world: World, fault: Fault) -> None:
+    """The disk of a meter is full when it starts, or is told to end; later there is room again."""
+    if world.small_disk is None:
+        raise NotPlaced("this user may not mount a small disk")
+    filler = world.small_disk / "filler"
+    (meter,) = [unit for unit in world.supervisor.of("meter") if unit.name == world.small_disk.name]
+    try:
+        with suppress(OSError), filler.open("wb") as file:
+            while True:
+                file.write(bytes(1 << 16))
+                file.flush()
+        meter.send(signal.SIGTERM if fault.dice % 2 else signal.SIGKILL)
+        await asyncio.sleep(fault.seconds)
+    finally:
+        filler.unlink(missing_ok=True)
+
+
+async def hold_ledger(world: World, fault: Fault) -> None:
+    """Somebody else's transaction stays open in a partition of the ledger, and the meters start again meanwhile."""
+    producer = AIOKafkaProducer(
+        **world.settings.kafka_client(),
+        transactional_id=f"foreign-{fault.dice}",
+        transaction_timeout_ms=60_000,
+    )
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        await producer.send_and_wait(world.settings.topic(LEDGER), b"?", b"foreign", fault.dice % PARTITIONS)
+        ended = len(world.supervisor.ends)
+        for unit in world.supervisor.of("meter"):
+            unit.kill()
+        # Longer than a meter waits: it must end and name the partition, rather than trust the ledger.
+        long = world.settings.transaction_timeout_s + 12
+        until = time.monotonic() + (long if fault.dice % 2 else fault.seconds)
+        while time.monotonic() < until:
+            await asyncio.sleep(0.1)
+        await producer.abort_transaction()
+    finally:
+        await producer.stop()
+    refusals = [end for end in world.supervisor.ends[ended:] if "somebody's transaction has been open" in end.words]
+    if fault.dice % 2 and not refusals:
+        world.troubles.append("no meter refused a ledger with an open transaction of somebody else's")
+
+
+async def make_log_anew(world: World, fault: Fault) -> None:
+    """The log of another pipeline is deleted and made anew, shorter or longer than it was: nobody may rate on."""
+    name = f"anew-{fault.dice}"
+    settings = world.settings.model_copy(
+        update={
+            "topic_prefix": f"{name}-",
+            "group_id": name,
+            "transactional_id": name,
+            "partitions": 1,
+            "data_folder": world.folder / name,
+        }
+    )
+    settings.folder.mkdir()
+    await create_topics(settings)
+    before = [*subscribed(5), *calls(5, 0, 100)]
+    await produce(settings, before)
+    meter = world.supervisor.add(name, "other meter", environment(settings), "cli.main", "meter")
+    await rated(settings, 100)
+    if fault.dice % 2:
+        # It is not even running then.
+        await world.supervisor.stop(meter)
+    await make_anew(settings, ACCOUNT_EVENTS)
+    longer = fault.dice % 4 < 2
+    await produce(settings, [*subscribed(5), *calls(5, 1_000, 300 if longer else 20)])
+    ended = len(world.supervisor.ends)
+    if not meter.wanted:
+        meter = world.supervisor.add(f"{name}-2", "other meter", environment(settings), "cli.main", "meter")
+
+    def refused() -> bool:
+        return any(end.unit == meter.name and end.code == 1 for end in world.supervisor.ends[ended:])
+
+    try:
+        await _until(refused, "the meter to refuse the log")
+    except NotPlaced:
+        world.troubles.append(f"a meter did not refuse a log made anew ({'longer' if longer else 'shorter'})")
+    meter.wanted = False
+    meter.kill()
+    found = await read_values(settings, RATED_CALLS)
+    if len(found) != 100:
+        world.troubles.append(f"a meter rated {len(found) - 100} calls of a log made anew")
+
+
 BREAK: dict[str, Callable[[World, Fault], Awaitable[None]]] = {
     "kill -9": kill,
     "SIGTERM": terminate,
@@ -201,6 +329,10 @@ BREAK: dict[str, Callable[[World, Fault], Awaitable[None]]] = {
     "killed between gateway and fact": kill_at_gateway,
     "sink killed before an insert": kill_before_insert,
     "sink killed after an insert": kill_after_insert,
+    "killed in a large tick": kill_in_large_tick,
+    "disk full": fill_disk,
+    "foreign transaction": hold_ledger,
+    "log made anew": make_log_anew,
 }
 
 

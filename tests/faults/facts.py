@@ -18,7 +18,8 @@ from tests.oracle.anchored import boundary
 DAY = timedelta(days=1)
 OUTCOMES = ("answered",) * 12 + ("voicemail", "no_answer", "busy", "failed")
 CURRENCIES = ("USD", "EUR", "JPY")
-CANARY = "canary"
+# The first field of every fact: sender and number.
+SENT = "sent"
 
 
 def text(at: datetime) -> str:
@@ -107,28 +108,33 @@ class Sender:
         account = self._account(number)
         kind = rnd.random()
         if kind < 0.88:
-            return self._call(rnd, account, f"{self._name}-{number}"), account, rnd.random() < 0.01
+            return self._call(rnd, account, number, number), account, rnd.random() < 0.01
         if kind < 0.91:
             # The same call again, of the same account, with other times.
             again = rnd.randint(max(0, number - 2_000), number)
             account = self._account(again)
-            return self._call(rnd, account, f"{self._name}-{again}"), account, False
+            return self._call(rnd, account, number, again), account, False
         if kind < 0.94:
             return self._bad(rnd, account, number), account, False
-        return json.dumps(self._rare(rnd, account, number)).encode(), account, False
+        return self._encoded(number, self._rare(rnd, account, number)), account, False
+
+    def _encoded(self, number: int, fact: dict[str, Any]) -> bytes:
+        """Every fact says first which one it is, so that it can be found in the log even if nobody can read it."""
+        return json.dumps({SENT: f"{self._name}-{number}", **fact}).encode()
 
     def _account(self, number: int) -> str:
         rnd = random.Random(f"{self._market.seed} {self._name} account {number}")
         return f"acct_{min(int(rnd.paretovariate(0.7)) - 1, 10**6) % self._market.accounts}"
 
-    def _call(self, rnd: random.Random, account: str, call_id: str, **fields: Any) -> bytes:
+    def _call(self, rnd: random.Random, account: str, number: int, call: int, **fields: Any) -> bytes:
         ended = datetime.now(UTC) - timedelta(seconds=rnd.choice((0, 0, 0, 1, 5, 60, 900)))
         answered = ended - timedelta(seconds=min(rnd.expovariate(1 / 90), 3_000))
         outcome = rnd.choice(OUTCOMES)
-        return json.dumps(
+        return self._encoded(
+            number,
             {
                 "type": "call.completed",
-                "call_id": call_id,
+                "call_id": f"{self._name}-{call}",
                 "account_id": account,
                 "agency_id": self._market.agency(account),
                 "campaign_id": f"camp_{rnd.randrange(3)}",
@@ -141,24 +147,23 @@ class Sender:
                 "outcome": outcome,
                 "cost_micros": rnd.choice((None, rnd.randrange(300_000))),
                 **fields,
-            }
-        ).encode()
+            },
+        )
 
     def _bad(self, rnd: random.Random, account: str, number: int) -> bytes:
-        call_id = f"{self._name}-{number}"
         match rnd.randrange(6):
             case 0:
-                return self._call(rnd, account, call_id)[:-1]
+                return self._call(rnd, account, number, number)[:-1]
             case 1:
-                return self._call(rnd, account, call_id, cost_micros="12 cents")
+                return self._call(rnd, account, number, number, cost_micros="12 cents")
             case 2:
-                return self._call(rnd, account, call_id, agency_id="someone-else")
+                return self._call(rnd, account, number, number, agency_id="someone-else")
             case 3:
-                return self._call(rnd, account, call_id, ended_at="2026-01-01T00:00:00Z")
+                return self._call(rnd, account, number, number, ended_at="2026-01-01T00:00:00Z")
             case 4:
-                return b'{"type":"call.abducted","account_id":"%s"}' % account.encode()
+                return self._encoded(number, {"type": "call.abducted", "account_id": account})
             case _:
-                return self._call(rnd, account, call_id, tier="x" * rnd.choice((10, 300_000)))
+                return self._call(rnd, account, number, number, tier="x" * rnd.choice((10, 300_000)))
 
     def _rare(self, rnd: random.Random, account: str, number: int) -> dict[str, Any]:
         agency, now = self._market.agency(account), datetime.now(UTC)
@@ -193,6 +198,18 @@ class Sender:
         # Mostly a mistake, or there would soon be nobody left.
         subscription = f"sub-{account}" if rnd.random() < 0.05 else "sub-nobody"
         return fact | {"type": "subscription.canceled", "subscription_id": subscription, "when": when}
+
+
+def due_at(account: str, boundary: datetime) -> dict[str, Any]:
+    """A subscription whose first period ends then; one in ten has a price."""
+    return {
+        "type": "subscription.started", "fact_id": "start", "account_id": account, "agency_id": "ag_0",
+        "subscription_id": f"sub-{account}", "at": text(boundary - DAY),
+        "terms": {
+            "plan": "daily", "currency": "USD", "interval": "day", "interval_count": 1,
+            "price_micros": 0 if int(account[-1]) else 1_000_000,
+        },
+    }  # fmt: skip
 
 
 def canary(account: str, call_id: str) -> dict[str, Any]:

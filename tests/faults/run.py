@@ -72,7 +72,7 @@ async def run(seed: int, seconds: float, folder: Path, say: Say) -> Report:
             await _round(made, faults, report, say)
         say("letting it settle")
         await _settle(made, report)
-        report.verdict = await judge(made.settings, PARTITIONS, made.clickhouse.dsn, made.gateway, say)
+        report.verdict = await judge(made.settings, PARTITIONS, made.clickhouse.dsn, made.gateway, made.done(), say)
         _finish(made, report)
     report.seconds = round(time.monotonic() - began, 1)
     return report

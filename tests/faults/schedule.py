@@ -72,10 +72,10 @@ KINDS = {
     "killed between gateway and fact": Kind(2, alone=True),
     "sink killed before an insert": Kind(1, alone=True),
     "sink killed after an insert": Kind(1, alone=True),
-    # TODO     "killed in a large tick": Kind(1, alone=True),
-    # TODO     "disk full": Kind(1, seconds=(3.0, 6.0), alone=True),
-    # TODO     "foreign transaction": Kind(1, seconds=(3.0, 16.0), alone=True),
-    # TODO     "log made anew": Kind(1, alone=True),
+    "killed in a large tick": Kind(1, alone=True),
+    "disk full": Kind(1, seconds=(3.0, 6.0), alone=True),
+    "foreign transaction": Kind(1, seconds=(3.0, 16.0), alone=True),
+    "log made anew": Kind(1, alone=True),
 }
 TWO_AT_ONCE = 0.4
 

@@ -8,6 +8,7 @@ does not agree is looked at in detail in a second pass. So memory grows with the
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from aiokafka.partitioner import murmur2
 from aiokafka.structs import ConsumerRecord
 
 from streams.topics import FORWARDED_HEADER
+from tests.faults.facts import SENT
 from tests.oracle.book import Account
 from tests.oracle.checks import Fact
 from tests.oracle.compare import comparable
@@ -30,6 +32,7 @@ Output = dict[str, Any]
 # (topic, account); an account that cannot be read is None.
 Group = tuple[str, str | None]
 SUMS = ("amount_micros", "billed_s", "allowance_s", "wallet_s", "credit_micros", "overage_s", "written_off_s")
+SENT_BY = re.compile(rb'\{"%s": "(\S+)-(\d+)"' % SENT.encode())
 MINOR_UNITS = {"JPY": 1_000_000}
 CENT = 10_000
 
@@ -112,6 +115,7 @@ class Truth:
         raised: how often each of them was written to the log, and with which micros.
         astray: where the records are that must be passed on, ``partition:offset``, by the right partition.
         passed_on: where the records came from that were passed on, by the partition they were passed on to.
+        sent: by sender, the numbers of its facts that are in the log.
         records, calls, ticks: how many there are in the log; ``rated``: calls that must be rated.
     """
 
@@ -122,6 +126,7 @@ class Truth:
     raised: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
     astray: Counter[tuple[int, str]] = field(default_factory=Counter)
     passed_on: Counter[tuple[int, str]] = field(default_factory=Counter)
+    sent: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     records: int = 0
     calls: int = 0
     rated: int = 0
@@ -151,6 +156,8 @@ class PartitionTruth:
         """Fold one record, in the order of the log."""
         truth = self._truth
         truth.records += 1
+        if found := SENT_BY.match(record.value):
+            truth.sent[found[1].decode()].add(int(found[2]))
         fact = self._read(record)
         forwarded = next((value.decode() for name, value in record.headers if name == FORWARDED_HEADER), None)
         if forwarded is not None:

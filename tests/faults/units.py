@@ -84,7 +84,7 @@ class Unit:
         """Send a signal; False if there is no process."""
         if not self.alive():
             return False
-        self.pid and os.kill(self.pid, number)
+        os.kill(self.pid, number)
         return True
 
     def kill(self) -> bool:

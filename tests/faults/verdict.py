@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from aiokafka.structs import ConsumerRecord
 
@@ -29,7 +29,6 @@ HOURLY = """
     SELECT toStartOfHour(ended_at), sum(amount_micros) AS amount_micros FROM rated_calls
     GROUP BY toStartOfHour(ended_at), agency_id, account_id, subscription_id, period_start, currency
 """
-T = TypeVar("T")
 Say = Callable[[str], None]
 
 
@@ -64,8 +63,19 @@ class Verdict:
         self.wrong.append(f"{what}: {shown}{more}" if few else what)
 
 
-async def judge(settings: Settings, partitions: int, dsn: str, gateway: Path, say: Say) -> Verdict:
-    """Judge a run whose processes have ended, with broker and ClickHouse still there."""
+async def judge(
+    settings: Settings, partitions: int, dsn: str, gateway: Path, done: Mapping[str, int], say: Say
+) -> Verdict:
+    """Judge a run whose processes have ended, with broker and ClickHouse still there.
+
+    Args:
+        settings: of the run.
+        partitions: of every topic.
+        dsn: of its ClickHouse.
+        gateway: folder of the gateway's outside.
+        done: by sender, how many facts were acknowledged.
+        say: is told what is being done.
+    """
     verdict, truth, found = Verdict(), Truth(), Digests()
     bounds: dict[tuple[str, int], tuple[int, int]] = {}
     for partition in range(partitions):
@@ -75,6 +85,10 @@ async def judge(settings: Settings, partitions: int, dsn: str, gateway: Path, sa
             folding.fold(record)
         folding.end()
     found.fields = truth.outputs.fields
+    for sender, count in done.items():
+        if missing := set(range(count)) - truth.sent[sender]:
+            verdict.lost += len(missing)
+            verdict.blame(f"acknowledged facts of {sender} are not in the log", sorted(missing))
     for topic in TOPICS:
         say(f"comparing {topic}")
         for partition in range(partitions):
@@ -242,7 +256,7 @@ def _judge_clickhouse(
     return wrong
 
 
-def _differ(verdict: Verdict, what: str, have: Mapping[T, Any], want: Mapping[T, Any]) -> set[T]:
+def _differ(verdict: Verdict, what: str, have: Mapping[Any, Any], want: Mapping[Any, Any]) -> set[Any]:
     """Keys whose values are not those wanted."""
     wrong = {key for key in have.keys() | want.keys() if have.get(key) != want.get(key)}
     if wrong:

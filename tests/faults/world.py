@@ -27,7 +27,7 @@ from streams.topics import ACCOUNT_EVENTS, BILLING_EVENTS, BILLING_LEDGER, LEDGE
 from tests.broker import ROOT, environment, produce
 from tests.faults.clickhouse import ClickHouse
 from tests.faults.facts import Market, Sender, canary, text
-from tests.faults.load import variables
+from tests.faults.load import done_file, variables
 from tests.faults.units import Supervisor, Unit
 
 PARTITIONS = 3
@@ -65,6 +65,7 @@ class World:
     longest_send_s: float = 0.0
     sends: int = 0
     sends_failed: int = 0
+    done_by_send: int = 0
     canaries: int = 0
     troubles: list[str] = field(default_factory=list)
     sent: asyncio.Event = field(default_factory=asyncio.Event)
@@ -72,6 +73,7 @@ class World:
     def __post_init__(self) -> None:
         """Nothing is sent yet."""
         self.sending: asyncio.Task[None]
+        self.platforms: list[Unit] = []
 
     @property
     def gateway(self) -> Path:
@@ -144,8 +146,14 @@ class World:
                 if not said.startswith("error: ") or said.count("\n") != 1:
                     self.troubles.append(f"`callmeter send` said: {said[-500:]}")
             number += SENT_FACTS
+            self.done_by_send = number
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.sent.wait(), 3.0)
+
+    def done(self) -> dict[str, int]:
+        """By sender: how many of its facts were acknowledged."""
+        noted = {unit.name: int(done_file(self.folder, unit.name).read_text()) for unit in self.platforms}
+        return {**noted, "send": self.done_by_send}
 
     # -- whether it has healed
 
@@ -306,7 +314,7 @@ async def world(seed: int, folder: Path, seconds: float) -> AsyncIterator[World]
         for name in ("meter-1", "meter-2", "sink-1", "sink-2", "billing-1", "billing-2", "clock-1"):
             made.add(name.split("-")[0], name)
         for number in range(PLATFORMS):
-            made.add("platform", f"platform-{number}")
+            made.platforms.append(made.add("platform", f"platform-{number}"))
         supervisor.start()
         sending = asyncio.create_task(made.keep_sending())
         made.sending = sending
