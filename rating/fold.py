@@ -7,9 +7,9 @@ restore. Nothing here raises for bad input; an exception is a defect, and the wo
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -24,7 +24,6 @@ from rating.facts import (
     AnyAccountFact,
     CallCompleted,
     CapSet,
-    Fact,
     PackApplied,
     PaymentRequestCreated,
     PaymentRequestSettled,
@@ -72,13 +71,41 @@ def decode_position(value: bytes) -> PositionRecord:
     return _decode_position(memoryview(ledger.POSITION_STATE.upgraded(value))[1:])
 
 
+class LogRecord(Protocol):
+    """A record of the log as the consumer gives it."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Its bytes, None for a tombstone."""
+
+    @property
+    def offset(self) -> int:
+        """Its offset."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Its key."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """Its headers."""
+
+
+class Forward(NamedTuple):
+    """A record that belongs elsewhere: the right partition, its key there, its bytes, its offset here."""
+
+    partition: int
+    key: bytes
+    value: bytes
+    offset: int
+
+
 class Fold:
     """The fold of one partition.
 
     Attributes:
         position: offset of the next record to fold.
-        forwards: (right partition, key, value) of records that belong elsewhere, to be written there in the same
-            transaction.
+        forwards: records that belong elsewhere, to be written there in the same transaction.
     """
 
     def __init__(self, partition: int, partitions: int | None, seen: SeenCalls, slice_accounts: int = 2_000) -> None:
@@ -95,11 +122,11 @@ class Fold:
         self.seen = seen
         self.slice_accounts = slice_accounts
         self.position = 0
-        self.forwards: list[tuple[int, bytes | None, bytes]] = []
+        self.forwards: list[Forward] = []
         self.books = Books(partition)
         self._clock_s = -1
         self._latest_end = END_OF_TIME
-        self._ahead: deque[tuple[bytes | None, Fact, bytes]] = deque()
+        self._rated: dict[bytes, tuple[int, int]] = {}
 
     @property
     def outputs(self) -> list[Output]:
@@ -118,26 +145,35 @@ class Fold:
 
     # -- folding
 
-    def look_ahead(self, values: Iterable[bytes | None]) -> None:
-        """Decode records that will be folded next, and have their calls looked up together.
+    def fold_calls(self, records: Sequence[LogRecord]) -> int:
+        """Fold the calls that a run of records begins with: the same as `fold` one by one, but cheaper.
 
-        It changes no result, only what it costs. Records that cannot be decoded are left for their turn.
+        Returns:
+            How many records are done. The next one, if any, is for `fold`: it is no call, or has headers.
         """
-        ahead: deque[tuple[bytes | None, Fact, bytes]] = deque()
-        hashes = []
-        for value in values:
+        calls: list[CallCompleted] = []
+        hashes: list[bytes] = []
+        for record in records:
             try:
-                fact = decode(value)
+                call = decode(record.value)
             except Undecodable:
-                continue
-            if isinstance(fact, CallCompleted):
-                digest = call_hash(fact.account_id, fact.call_id)
-                hashes.append(digest)
-            else:
-                digest = b""
-            ahead.append((value, fact, digest))
-        self._ahead = ahead
-        self.seen.look_ahead(hashes)
+                break
+            if type(call) is not CallCompleted or record.headers:
+                break
+            calls.append(call)
+            hashes.append(call_hash(call.account_id, call.call_id))
+        if not calls:
+            return 0
+        books, fold_call, rated = self.books, self._call, self._rated
+        for record, call, digest, first in zip(records, calls, hashes, self.seen.find(hashes), strict=False):
+            books.offset = record.offset
+            try:
+                fold_call(call, digest, rated.get(digest) or first, record.value)
+            except Refusal as refusal:
+                self._dead_letter(refusal.reason, str(refusal), record.value, record.key)
+        self._remember()
+        self.position = books.offset + 1
+        return len(calls)
 
     def fold(
         self,
@@ -160,23 +196,20 @@ class Fold:
             True when the record is done. False when a large tick has more to do: commit, then call again with the same
             arguments.
         """
-        books = self.books
-        books.offset = offset
+        self.books.offset = offset
         try:
-            ahead = self._ahead
-            if ahead and ahead[0][0] is value:
-                _, fact, digest = ahead.popleft()
-            else:
-                fact, digest = decode(value), b""
+            fact = decode(value)
             if isinstance(fact, CallCompleted):
-                self._call(fact, digest, value, key, forwarded, refused_s)
+                digest = call_hash(fact.account_id, fact.call_id)
+                self._call(fact, digest, self.seen.find((digest,))[0], value, forwarded, refused_s)
+                self._remember()
             elif isinstance(fact, Tick):
                 if not self._tick(fact):
                     return False
             elif isinstance(fact, RulesSet):
                 self._set_rules(fact)
             else:
-                self._account_fact(fact, value, key, forwarded)
+                self._account_fact(fact, value, forwarded)
         except (Undecodable, Refusal) as refusal:
             self._dead_letter(refusal.reason, str(refusal), value, key)
         self.position = offset + 1
@@ -186,16 +219,16 @@ class Fold:
         self,
         call: CallCompleted,
         digest: bytes,
+        first: tuple[int, int] | None,
         value: bytes | None,
-        key: bytes | None,
-        forwarded: bool,
-        refused_s: int | None,
+        forwarded: bool = False,
+        refused_s: int | None = None,
     ) -> None:
         books = self.books
         account_id = call.account_id
         account = books.accounts.get(account_id)
         if account is None:
-            if self._belongs_elsewhere(account_id, value, key, forwarded):
+            if self._belongs_elsewhere(account_id, value, forwarded):
                 return
             check_call(books, call)
             raise Refusal("no_subscription", f"account {account_id} was never subscribed")
@@ -204,10 +237,7 @@ class Fold:
         duration_s = check_call(books, call)
         if call.agency_id != account.agency_id:  # type: ignore[union-attr]
             raise Refusal("wrong_agency", "the account belongs to another agency")
-        digest = digest or call_hash(account_id, call.call_id)
-        offset = books.offset
-        first = self.seen.get(digest)
-        if first is not None and first[0] < offset and self._is_retained(first[1]):
+        if first is not None and first[0] < books.offset and self._is_retained(first[1]):
             self._duplicate(call, first[0])
             return
         if refused_s is not None and not self._is_retained(refused_s):
@@ -219,13 +249,19 @@ class Fold:
             )
         rate_call(books, account, call, duration_s)  # type: ignore[arg-type]
         books.touched[account_id] = account  # type: ignore[assignment]
-        self.seen.put(digest, offset, self._clock_s)
+        self._rated[digest] = (books.offset, self._clock_s)
 
-    def _account_fact(self, fact: AnyAccountFact, value: bytes | None, key: bytes | None, forwarded: bool) -> None:
+    def _remember(self) -> None:
+        """What was rated is seen from now on."""
+        if self._rated:
+            self.seen.put(self._rated)
+            self._rated.clear()
+
+    def _account_fact(self, fact: AnyAccountFact, value: bytes | None, forwarded: bool) -> None:
         books = self.books
         account = books.account(fact.account_id)
         if account is None:
-            if self._belongs_elsewhere(fact.account_id, value, key, forwarded):
+            if self._belongs_elsewhere(fact.account_id, value, forwarded):
                 return
             if isinstance(fact, PaymentRequestSettled):
                 raise Refusal("unknown_request", f"account {fact.account_id} was never subscribed")
@@ -311,7 +347,7 @@ class Fold:
 
     # -- what is not rated
 
-    def _belongs_elsewhere(self, account_id: str, value: bytes | None, key: bytes | None, forwarded: bool) -> bool:
+    def _belongs_elsewhere(self, account_id: str, value: bytes | None, forwarded: bool) -> bool:
         if self.partitions is None:
             return False
         right = partition_of(account_id.encode(), self.partitions)
@@ -320,7 +356,7 @@ class Fold:
         if forwarded:
             raise Refusal("misrouted", f"belongs to partition {right} and was forwarded here before")
         assert value is not None
-        self.forwards.append((right, account_id.encode(), value))
+        self.forwards.append(Forward(right, account_id.encode(), value, self.books.offset))
         return True
 
     def _is_retained(self, clock_s: int) -> bool:

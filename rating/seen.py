@@ -6,7 +6,7 @@ within the retention; so an index that is ahead of the ledger after a crash does
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
@@ -22,24 +22,22 @@ def call_hash(account_id: str, call_id: str) -> bytes:
 
 
 class SeenCalls(Protocol):
-    """The rated calls of one partition."""
+    """The rated calls of one partition, by `call_hash`: offset and clock (unix seconds, -1 before the first tick)."""
 
-    def look_ahead(self, hashes: Sequence[bytes]) -> None:
-        """These will be asked for next. It changes no answer, only what it costs."""
+    def find(self, hashes: Sequence[bytes]) -> Sequence[tuple[int, int] | None]:
+        """For each of these calls where and when it was rated, or None."""
 
-    def get(self, call_hash: bytes) -> tuple[int, int] | None:
-        """Offset and clock (unix seconds, -1 before the first tick) of the call's rating, or None."""
-
-    def put(self, call_hash: bytes, offset: int, clock: int) -> None:
-        """Remember a call as rated."""
+    def put(self, rated: Mapping[bytes, tuple[int, int]]) -> None:
+        """Remember calls as rated."""
 
 
 class SeenInMemory(dict[bytes, tuple[int, int]]):
     """Every call ever rated, in memory: for `simulate` and tests."""
 
-    def look_ahead(self, hashes: Sequence[bytes]) -> None:
-        """Nothing to prepare."""
+    def find(self, hashes: Sequence[bytes]) -> Sequence[tuple[int, int] | None]:
+        """For each of these calls where and when it was rated, or None."""
+        return list(map(self.get, hashes))
 
-    def put(self, call_hash: bytes, offset: int, clock: int) -> None:
-        """Remember a call as rated."""
-        self[call_hash] = (offset, clock)
+    def put(self, rated: Mapping[bytes, tuple[int, int]]) -> None:
+        """Remember calls as rated."""
+        self.update(rated)

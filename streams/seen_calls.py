@@ -5,7 +5,7 @@ lost with its machine, or die in the middle of a write: it stores how far into t
 entries, and catches up when it is opened. Entries not yet in RocksDB are looked up in memory first.
 
 One look-up costs far more between other work than among its like, for all of RocksDB is cold in the processor's caches
-by then; so calls are looked up by the thousand, ahead of the fold.
+by then; so calls are looked up by the hundred, before they are folded.
 
 An entry that is too new does no harm: a call counts as a duplicate only of a smaller offset. Old entries stay; the
 retention is judged by their clock.
@@ -17,7 +17,7 @@ import asyncio
 import shutil
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 import structlog
@@ -72,7 +72,7 @@ _write_options.disable_wal = True
 class SeenCallsIndex:
     """The rated calls of one partition (`rating.seen.SeenCalls`).
 
-    Use: `open`; then for each transaction `get` and `put`, `take_records` into it, `committed` after it.
+    Use: `open`; then for each transaction `find` and `put`, `take_records` into it, `committed` after it.
     """
 
     def __init__(self, settings: Settings, partition: int) -> None:
@@ -82,35 +82,27 @@ class SeenCallsIndex:
         self._partition = partition
         self._folder = settings.folder / "seen-calls" / self._topic / str(partition)
         self._pending: dict[bytes, bytes] = {}
-        self._ahead: dict[bytes, bytes | None] = {}
         self._fresh: list[bytes] = []
         self._about = (0, -1, bytes(HASH_BYTES))
         self._db: Rdict | None = None
 
     # -- the fold asks and tells
 
-    def look_ahead(self, hashes: Sequence[bytes]) -> None:
-        """Look up calls that will be asked for next, all at once. It changes no answer, only what it costs."""
-        self._ahead = dict(zip(hashes, self._lookup(hashes), strict=True)) if hashes else {}
+    def find(self, hashes: Sequence[bytes]) -> Sequence[tuple[int, int] | None]:
+        """For each of these calls where and when it was rated, or None."""
+        found: Sequence[bytes | None] = self._lookup(list(hashes))
+        pending = self._pending
+        if not any(found) and pending.keys().isdisjoint(hashes):
+            return found  # type: ignore[return-value]  # all of them None
+        values = (pending.get(digest) or value for digest, value in zip(hashes, found, strict=True))
+        return [_unpack(value) if value else None for value in values]
 
-    def get(self, call_hash: bytes) -> tuple[int, int] | None:
-        """Offset and clock of a call's rating, or None."""
-        value = self._pending.get(call_hash)
-        if value is None:
-            try:
-                value = self._ahead[call_hash]
-            except KeyError:
-                value = self._lookup(call_hash)
-            if value is None:
-                return None
-        offset, clock = _unpack(value)
-        return offset, clock
-
-    def put(self, call_hash: bytes, offset: int, clock: int) -> None:
-        """Remember a call as rated."""
-        value = _pack(offset, clock)
-        self._pending[call_hash] = value
-        self._fresh.append(call_hash + value)
+    def put(self, rated: Mapping[bytes, tuple[int, int]]) -> None:
+        """Remember calls as rated."""
+        pending, fresh = self._pending, self._fresh
+        for digest, (offset, clock) in rated.items():
+            value = pending[digest] = _pack(offset, clock)
+            fresh.append(digest + value)
 
     # -- around a transaction
 
@@ -232,8 +224,6 @@ class SeenCallsIndex:
         put(_ABOUT, ABOUT.prefix + _ABOUT_NUMBERS.pack(*self._about))
         self._db.write(batch)
         entries.clear()
-        # It was asked before the write, and must not deny what the pending ones no longer tell.
-        self._ahead.clear()
 
 
 def _read_about(value: bytes) -> tuple[int, int, bytes]:

@@ -63,7 +63,7 @@ def test_a_record_of_another_partition_is_forwarded_and_leaves_no_output():
     fold = Fold(0, 4, SeenInMemory())
     (line,) = encode([subscription(account=account)])
     assert fold.fold(line, 0, key=b"hint")
-    assert fold.forwards == [(2, account.encode(), line)]
+    assert fold.forwards == [(2, account.encode(), line, 0)]
     assert not fold.outputs
 
 
