@@ -60,7 +60,7 @@ def send(
         except CallmeterError as error:
             if sending.acknowledged:
                 raise CallmeterError(
-                    f"{error} ({sending.acknowledged:,} facts are sent; repeat it all, that is safe)"
+                    f"{error} ({sending.acknowledged:,} facts are sent; repeating all of it is safe)"
                 ) from None
             raise
         finally:

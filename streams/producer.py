@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from rating.partitioner import partition_of
 from streams.administration import check_topics, unreachable
-from streams.errors import CallmeterError
+from streams.errors import BrokerUnreachable, CallmeterError
 from streams.settings import Settings
 from streams.topics import ACCOUNT_EVENTS
 
@@ -63,6 +63,7 @@ class FactProducer:
         self._sent = 0
         self._something_waits = asyncio.Event()
         self._failure: Exception | None = None
+        self._under_way: list[asyncio.Future[Any]] = []
 
     async def __aenter__(self) -> Self:
         """Connect.
@@ -81,7 +82,9 @@ class FactProducer:
             request_timeout_ms=int(DELIVERY_TIMEOUT_S * 1000),
         )
         try:
-            await self._producer.start()
+            # The library itself would ask for a producer id for ever.
+            async with asyncio.timeout(DELIVERY_TIMEOUT_S):
+                await self._producer.start()
         except (KafkaError, OSError) as error:
             await self._producer.stop()
             raise unreachable(self._settings, error) from None
@@ -100,6 +103,7 @@ class FactProducer:
             self._deliverer.cancel()
             with suppress(asyncio.CancelledError):
                 await self._deliverer
+            await self._abandon()
             await self._producer.stop()
 
     async def send(self, account_id: str | None, value: bytes) -> None:
@@ -180,11 +184,15 @@ class FactProducer:
             try:
                 for batch in batches.values():
                     batch.close()
-                futures = [
-                    await self._producer.send_batch(batch, self._topic, partition=partition)
-                    for partition, batch in batches.items()
-                ]
-                await asyncio.gather(*futures)
+                # An idempotent producer tries again for ever. The batches are waited for without being cancelled.
+                async with asyncio.timeout(DELIVERY_TIMEOUT_S):
+                    for partition, batch in batches.items():
+                        future = await self._producer.send_batch(batch, self._topic, partition=partition)
+                        self._under_way.append(future)
+                    done, _ = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_EXCEPTION)
+                if refused := [error for future in done if (error := future.exception())]:
+                    raise refused[0]
+                self._under_way.clear()
             except Exception as error:
                 self._failure = self._explain(error)
             else:
@@ -194,11 +202,30 @@ class FactProducer:
             if self._failure:
                 return
 
+    async def _abandon(self) -> None:
+        """Give up what is under way, if it does not arrive: the library would wait however long the broker is away."""
+        if self._under_way and not self._failure:
+            await asyncio.wait(self._under_way, timeout=DELIVERY_TIMEOUT_S)
+        if all(future.done() for future in self._under_way):
+            return
+        sender = self._producer._sender.sender_task
+        # Each turn ends one of its requests.
+        while not sender.done():
+            sender.cancel()
+            await asyncio.sleep(0)
+        for future in self._under_way:
+            future.cancel()
+        self._producer._message_accumulator.fail_all(KafkaTimeoutError())
+
     def _explain(self, error: Exception) -> Exception:
         if not isinstance(error, KafkaError | OSError):
             return error
         if isinstance(error, OSError | KafkaTimeoutError) or error.retriable:
-            return unreachable(self._settings, error)
+            told = f" within {DELIVERY_TIMEOUT_S:.0f} s" if isinstance(error, TimeoutError) else f": {error!r}"
+            return BrokerUnreachable(
+                f"the Kafka broker at {self._settings.bootstrap} does not acknowledge what was sent{told}; whether it "
+                "is in the log is not known, and sending it again is safe"
+            )
         return CallmeterError(f"the Kafka broker at {self._settings.bootstrap} refuses facts: {error}")
 
     def _place_of(self, account_id: str | None) -> tuple[bytes | None, int]:

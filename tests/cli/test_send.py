@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+import pytest
+
+from deploy.kafka.broker import KafkaBroker
 from streams.settings import Settings
 from tests.broker import ROOT, command, environment, read_values, wait_until
+from tests.cli.commands import as_settings, run
 
 
 def call(number: int) -> dict[str, Any]:
@@ -129,3 +136,27 @@ def test_a_broker_that_is_not_there_is_one_line(settings: Settings) -> None:
     done = command(settings.model_copy(update={"kafka_bootstrap": "127.0.0.1:1"}), "send", "-", stdin=lines(call(1)))
     assert done.returncode == 1
     assert done.stderr.startswith("error: no Kafka broker answers at 127.0.0.1:1") and done.stderr.count("\n") == 1
+
+
+async def test_a_broker_that_goes_away_in_the_middle_is_one_line_and_the_outcome_is_not_known(
+    settings: Settings, broker: KafkaBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = tmp_path / "facts"
+    os.mkfifo(pipe)
+    with as_settings(settings), ThreadPoolExecutor() as threads:
+        sending = threads.submit(run, "send", str(pipe))
+        facts = pipe.open("w")
+        facts.write(lines(call(1)))
+        facts.flush()
+        await wait_until(lambda: read_values(settings, "account-events"))
+        monkeypatch.setattr("streams.producer.DELIVERY_TIMEOUT_S", 1.0)
+        broker.freeze()
+        try:
+            facts.write(lines(call(2)))
+            facts.close()
+            ran = await asyncio.wrap_future(sending)
+        finally:
+            broker.thaw()
+    assert ran.code == 1
+    assert "does not acknowledge what was sent within 1 s; whether it is in the log is not known" in ran.error
+    assert ran.error.endswith("(1 facts are sent; repeating all of it is safe)")

@@ -10,6 +10,7 @@ import pytest
 
 from deploy.kafka.broker import KafkaBroker
 from rating.partitioner import partition_of
+from streams import producer as module
 from streams.errors import BrokerUnreachable, CallmeterError, TopicMissing
 from streams.producer import FactProducer
 from streams.settings import Settings
@@ -89,6 +90,53 @@ async def test_a_broker_that_hangs_for_a_while_loses_nothing(settings: Settings,
         finally:
             broker.thaw()
     assert [value["n"] for value in await read_values(settings, "account-events")] == list(range(1, 50))
+
+
+def is_of_library(task: Any) -> bool:
+    return "aiokafka" in task.get_coro().cr_code.co_filename
+
+
+async def test_a_broker_that_goes_away_in_the_middle_is_an_error_in_time_and_sending_again_is_safe(
+    settings: Settings, broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = "within 1 s; whether it is in the log is not known, and sending it again is safe"
+    try:
+        with pytest.raises(BrokerUnreachable, match=known):
+            async with FactProducer(settings) as producer:
+                await producer.publish(fact(1, 1))
+                monkeypatch.setattr(module, "DELIVERY_TIMEOUT_S", 1.0)
+                broker.freeze()
+                await producer.publish(fact(1, 2), fact(2, 2))
+        assert producer.acknowledged == 1
+        # Nothing goes on trying behind our back.
+        await wait_until(lambda: not [task for task in asyncio.all_tasks() if is_of_library(task)])
+    finally:
+        broker.thaw()
+    monkeypatch.undo()
+    async with FactProducer(settings) as producer:
+        await producer.publish(fact(1, 2), fact(2, 2))
+    numbers = [value["n"] for value in await read_values(settings, "account-events")]
+    assert set(numbers) == {1, 2}
+    assert 3 <= len(numbers) <= 5
+
+
+async def test_a_producer_that_cannot_begin_says_so_in_time(
+    settings: Settings, broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DELIVERY_TIMEOUT_S", 1.0)
+
+    async def check(*_: object) -> int:
+        broker.freeze()
+        return 4
+
+    # It goes away after the topics were looked at.
+    monkeypatch.setattr(module, "check_topics", check)
+    try:
+        with pytest.raises(BrokerUnreachable, match="no Kafka broker answers at"):
+            async with FactProducer(settings):
+                pass
+    finally:
+        broker.thaw()
 
 
 async def test_a_broker_that_is_not_there_is_one_line(settings: Settings) -> None:
