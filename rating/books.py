@@ -111,8 +111,9 @@ class Books:
             due = account.periods[-1].end
         elif subscription.status == "active":
             due = subscription.ends_at
-        for period in account.periods:
-            closes = closing_time(self, period)
+        closing = first_to_close(self, account)
+        if closing is not None:
+            closes = closing_time(self, closing)
             due = closes if due is None or closes < due else due
         micros = None if due is None else unix_micros(due)
         if micros != account.next_due:
@@ -143,6 +144,20 @@ class Books:
 def closing_time(books: Books, period: Period) -> datetime:
     """When an open period closes: its end and then its late window."""
     return period.end + timedelta(seconds=books.tariffs[period.terms_id].terms.late_window_s)
+
+
+def first_to_close(books: Books, account: Account) -> Period | None:
+    """The open period that closes first, whichever subscription it is of."""
+    found: Period | None = None
+    closes: datetime | None = None
+    for period in account.periods:
+        # None closes before its end, and the ends ascend. There may be thousands.
+        if closes is not None and period.end >= closes:
+            break
+        at = closing_time(books, period)
+        if closes is None or at < closes:
+            found, closes = period, at
+    return found
 
 
 def within_bounds(what: str, value: int) -> int:

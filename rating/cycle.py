@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from rating.account import Account, ClosedPeriod, Period
-from rating.books import Books, closing_time
+from rating.books import Books, closing_time, first_to_close
 from rating.period import boundary, days_later
 from rating.request import recurring_lines
 from rating.terms import Terms
@@ -106,8 +106,7 @@ def advance(books: Books, account: Account, now: datetime) -> None:
             steps.append((account.periods[-1].end, 0))
         elif subscription.status == "active":
             steps.append((subscription.ends_at, 2))
-        # Of two subscriptions' periods the one due first closes first, whichever is older.
-        closing = min(account.periods, key=lambda period: closing_time(books, period), default=None)
+        closing = first_to_close(books, account)
         if closing is not None:
             steps.append((closing_time(books, closing), 1))
         due, step = min(steps, default=(None, 0))

@@ -13,12 +13,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from rating.terms import Cap, Count, Currency, Id, Signed, Terms
+from rating.terms import Cap, Count, Currency, Id, Signed, Sum, Terms
 
 MAX_FACT_BYTES = 262_144
+# What was rated is known for a day longer: by the topic seen-calls, and by the index that is made from it.
+LONGEST_RETENTION_DAYS = 90
 BACKSLASH = ord("\\")
 FIRST_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 END_OF_TIME = datetime(2100, 1, 1, tzinfo=UTC)
+# Periods and days to pay may be as long as terms allow: a hundred years each.
+END_OF_DATES = datetime(2500, 1, 1, tzinfo=UTC)
 
 Time = Annotated[datetime, Meta(tz=True)]
 # The id of a payment request is made of other ids, so it is longer than they are.
@@ -111,7 +115,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     quantity: Signed
     unit: str
     unit_price_micros: Signed
-    amount_micros: Signed
+    amount_micros: Sum
     period_start: Time | None = None
     period_end: Time | None = None
 
@@ -124,10 +128,10 @@ class PaymentRequestCreated(AccountFact, frozen=True, kw_only=True, tag="payment
     kind: RequestKind
     currency: Currency
     lines: tuple[RequestLine, ...]
-    subtotal_micros: Signed
+    subtotal_micros: Sum
     rounding_micros: Signed
     tax_micros: Signed = 0
-    total_micros: Signed
+    total_micros: Sum
     due_at: Time
     grace_ends_at: Time
     subscription_id: Id | None = None
@@ -159,7 +163,7 @@ class RulesSet(msgspec.Struct, frozen=True, kw_only=True, tag="rules.set"):
     at: Time
     max_future_s: Count | None = None
     max_call_s: Count | None = None
-    duplicate_retention_days: Annotated[int, Meta(ge=0, le=36_500)] | None = None
+    duplicate_retention_days: Annotated[int, Meta(ge=0, le=LONGEST_RETENTION_DAYS)] | None = None
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick"):
@@ -198,6 +202,8 @@ TYPES = frozenset(
 _decode = msgspec.json.Decoder(Fact).decode
 _decode_any = msgspec.json.Decoder().decode
 _fraction_too_long = re.compile(rb"\.[0-9]{7}").search
+# A full stop or a digit spelled as an escape: what it stands in must be looked at unescaped.
+_escaped_fraction = re.compile(rb"\\u00(?:2[eE]|3[0-9])").search
 _time_with_long_fraction = re.compile(r"\d{4}-\d\d-\d\d.\d\d:\d\d:\d\d\.\d{7}").match
 _TIME_FIELDS = frozenset(
     ("at", "started_at", "answered_at", "ended_at", "period_start", "period_end", "due_at", "grace_ends_at")
@@ -218,7 +224,7 @@ def decode(value: bytes | None) -> Fact:
         fact: Fact = _decode(value)
     except (ValueError, RecursionError) as error:
         raise _explain(value, error) from None
-    if _fraction_too_long(value):
+    if _fraction_too_long(value) or (BACKSLASH in value and _escaped_fraction(value)):
         _check_fractions(_read_whole(value))
     if not value.isascii():
         # Fields that nobody reads are skipped by the decoder, whatever is in them.
@@ -260,15 +266,15 @@ def _check_times(fact: msgspec.Struct) -> None:
     for name in _TIME_FIELDS.intersection(fact.__struct_fields__):
         at = getattr(fact, name)
         if at is not None:
-            _check_span(name, at)
+            _check_span(name, at, END_OF_TIME if name == "at" else END_OF_DATES)
     if type(fact) is PaymentRequestCreated:
         for line in fact.lines:
             _check_times(line)
 
 
-def _check_span(name: str, at: datetime) -> None:
-    if not FIRST_TIME <= at < END_OF_TIME:
-        raise Undecodable("malformed", f"{name}: {at.isoformat()} is not between 2000 and 2100")
+def _check_span(name: str, at: datetime, end: datetime = END_OF_TIME) -> None:
+    if not FIRST_TIME <= at < end:
+        raise Undecodable("malformed", f"{name}: {at.isoformat()} is not between 2000 and {end.year}")
 
 
 def _check_ids(fact: Fact) -> None:
@@ -287,16 +293,18 @@ def _check_length(name: str, text: str, limit: int) -> None:
         raise Undecodable("malformed", f"{name}: longer than {limit} bytes")
 
 
-def _check_fractions(content: Any, name: str = "") -> None:
+def _check_fractions(content: Any) -> None:
     """The decoder rounds a seventh fractional digit; we refuse it, for rounding would move a boundary."""
-    if isinstance(content, dict):
-        for key, value in content.items():
-            _check_fractions(value, key)
-    elif isinstance(content, list):
-        for value in content:
-            _check_fractions(value, name)
-    elif isinstance(content, str) and name in _TIME_FIELDS and _time_with_long_fraction(content):
-        raise Undecodable("malformed", f"{name}: {content[:40]} has more than 6 fractional digits")
+    left = [("", content)]
+    # Not by recursion: what the decoder bears to nest may be more than Python does.
+    while left:
+        name, value = left.pop()
+        if isinstance(value, dict):
+            left.extend(value.items())
+        elif isinstance(value, list):
+            left.extend((name, item) for item in value)
+        elif isinstance(value, str) and name in _TIME_FIELDS and _time_with_long_fraction(value):
+            raise Undecodable("malformed", f"{name}: {value[:40]} has more than 6 fractional digits")
 
 
 def _explain(value: bytes, error: Exception) -> Undecodable:

@@ -47,6 +47,8 @@ from rating.versions import StateError
 ACCOUNT_EVENTS = "account-events"
 LONGEST_STEP = timedelta(days=35)
 DAY = 86_400
+# A jump over years gives out a lot for each account: a slice of a tick ends after so many outputs, too.
+SLICE_OUTPUTS = 20_000
 SECONDS_IN_ALL_TIME = 100 * 366 * DAY
 
 
@@ -305,14 +307,14 @@ class Fold:
                 raise Refusal("impossible_times", 'a tick more than 35 days past the last one needs "jump": true')
         limit = unix_micros(at)
         due = books.due
-        changed = 0
+        changed, given = 0, len(books.outputs)
         while due and due[0][0] <= limit:
             micros, account_id = due[0]
             value = books.accounts[account_id]
             if (ledger.due_of(value) if type(value) is bytes else value.next_due) != micros:  # type: ignore[union-attr]
                 heapq.heappop(due)
                 continue
-            if changed == self.slice_accounts:
+            if changed == self.slice_accounts or len(books.outputs) - given > SLICE_OUTPUTS:
                 return False
             heapq.heappop(due)
             account = books.account(account_id)

@@ -22,6 +22,10 @@ MAX_DAYS = 36_500
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
 Count = Annotated[int, Meta(ge=0, le=LARGEST)]
 Signed = Annotated[int, Meta(ge=-LARGEST, le=LARGEST)]
+# So many that their seconds are within bounds, too.
+Minutes = Annotated[int, Meta(ge=0, le=LARGEST // 60)]
+# Sums of amounts, and what is rounded up from one: an amount at its bound must still be asked for.
+Sum = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 Percent = Annotated[int, Meta(ge=1, le=LARGEST)]
 Days = Annotated[int, Meta(ge=0, le=MAX_DAYS)]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
@@ -43,7 +47,7 @@ class Cap(msgspec.Struct, frozen=True):
     """
 
     mode: Literal["hard", "soft"] = "hard"
-    minutes: Count | None = None
+    minutes: Minutes | None = None
     spend_micros: Count | None = None
     alerts_percent: tuple[Percent, ...] = (80, 100)
 
@@ -83,7 +87,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     interval_count: Annotated[int, Meta(ge=1, le=LARGEST)] = 1
     timezone: str = "UTC"
     price_micros: Count = 0
-    included_minutes: Count = 0
+    included_minutes: Minutes = 0
     overage: Literal["billed", "blocked"] = "blocked"
     overage_micros_per_minute: Count | None = None
     increments: str = "1/1"

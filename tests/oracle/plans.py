@@ -90,7 +90,7 @@ def some_terms(random: Random, currency: str) -> dict[str, Any]:
     }
     if random.random() < 0.02:
         name = random.choice(("connection_fee_micros", "minimum_s", "included_minutes", "overage_micros_per_minute"))
-        terms[name] = 2**53
+        terms[name] = 2**53 // 60 if name == "included_minutes" else 2**53
     if overage == "blocked" and random.random() < 0.4:
         del terms["overage_micros_per_minute"]
     if random.random() < 0.15:

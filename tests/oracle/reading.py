@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from tests.oracle.checks import (
+    MAX_INTEGER,
     Fact,
     Table,
     currency,
@@ -58,7 +59,7 @@ def outcomes(value: Any) -> dict[str, bool]:
 
 cap = table(
     {
-        "minutes": optional(natural),
+        "minutes": optional(up_to(MAX_INTEGER // 60)),
         "spend_micros": optional(natural),
         "mode": required(one_of("hard", "soft")),
         "alerts_percent": required(list_of(positive)),
@@ -72,7 +73,7 @@ _terms = table(
         "interval_count": (positive, 1),
         "timezone": (zone, "UTC"),
         "price_micros": (natural, 0),
-        "included_minutes": (natural, 0),
+        "included_minutes": (up_to(MAX_INTEGER // 60), 0),
         "overage": (one_of("billed", "blocked"), "blocked"),
         "overage_micros_per_minute": optional(natural),
         "increments": (increments, (1, 1)),
@@ -172,7 +173,7 @@ FACTS: dict[str, Table] = {
         "at": required(instant),
         "max_future_s": required(natural),
         "max_call_s": required(natural),
-        "duplicate_retention_days": required(up_to(36_500)),
+        "duplicate_retention_days": required(up_to(90)),
     },
     "tick": {"at": required(instant), "jump": (truth, False)},
 }

@@ -102,6 +102,10 @@ BAD = {
     "an empty id": (call(1, campaign_id=""), "malformed"),
     "a time without a zone": (call(1, ended="2026-11-03T10:10:00"), "malformed"),
     "seven fractional digits": (call(1, ended="2026-11-03T10:10:00.1234567Z"), "malformed"),
+    "seven fractional digits, one spelled as an escape": (
+        encode([call(1, ended="@")])[0].replace(b"@", rb"2026-11-03T10:10:00.123456\u0037Z"), "malformed",
+    ),
+    "more minutes than there are seconds": (subscription(fact="x", included_minutes=2**53 // 60 + 1), "malformed"),
     "a time before 2000": (call(1, answered="1999-12-31T23:59:59Z"), "malformed"),
     "a time after 2100": (tick("2100-01-01T00:00:00Z"), "malformed"),
     "too large": (b'{"type":"tick","x":"' + b"x" * 300_000 + b'"}', "too_large"),
@@ -198,3 +202,78 @@ def test_a_redriven_call_is_rated_only_while_it_is_known_whether_it_was_rated_si
     assert fold.fold(letter.value, len(log), refused_s=int(letter.clock.timestamp()))
     (topic, _, value), *_ = fold.outputs
     assert becomes == (value.reason if topic == "dead-letters" else topic)
+
+
+def test_a_jump_over_years_is_folded_in_slices_by_what_it_gives_out(monkeypatch):
+    monkeypatch.setattr("rating.fold.SLICE_OUTPUTS", 100)
+    fold = Fold(0, None, SeenInMemory())
+    facts = [subscription(account=f"acct_{n}", interval="day") for n in range(8)]
+    *first, jump = encode([*facts, tick("2026-11-01T00:00:00Z"), tick("2027-02-01T00:00:00Z", jump=True)])
+    for offset, line in enumerate(first):
+        assert fold.fold(line, offset)
+    slices = []
+    while True:
+        fold.outputs.clear()
+        done = fold.fold(jump, len(first))
+        slices.append(len(fold.outputs))
+        if done:
+            break
+    # Each account opens and closes a period a day.
+    assert slices == [2 * 92] * 8 or slices == [2 * 92] * 7 + [2 * 92, 0]
+    assert fold.position == len(first) + 1
+
+
+def test_periods_that_close_out_of_order_close_when_they_are_due():
+    long, short = {"late_window_s": 10 * 86_400}, {"interval": "day", "late_window_s": 0}
+    found = outputs(
+        subscription(**long),
+        fact("subscription.canceled", 1, at="2026-11-05T00:00:00Z", subscription_id="sub_1", when="now"),
+        subscription("2026-11-05T00:00:00Z", fact="again", sub="sub_2", **short),
+        tick("2026-11-07T00:00:00Z"),
+        tick("2026-11-16T00:00:00Z"),
+    )
+    closed = [event for event in found["billing-events"] if event["type"] == "cycle.closed"]
+    ids = [event["subscription_id"] for event in closed]
+    assert ids == ["sub_2"] * 9 + ["sub_1"] + ["sub_2"] * 2
+
+
+def test_what_is_due_after_2100_is_asked_for():
+    request = {
+        "payment_request_id": "r", "kind": "pack", "currency": "USD", "lines": [], "subtotal_micros": 0,
+        "rounding_micros": 0, "total_micros": 0, "due_at": "2130-01-01T00:00:00Z",
+        "grace_ends_at": "2230-01-01T00:00:00Z",
+    }  # fmt: skip
+    assert refused(SUBSCRIBED, {**fact("payment_request.created", 1), **request}) == []
+
+
+def test_an_amount_at_its_bound_is_asked_for_though_it_is_rounded_up():
+    line = {
+        "line_id": "pack", "kind": "pack", "description": "", "quantity": 1, "unit": "pack", "unit_price_micros": 2**53,
+        "amount_micros": 2**53,
+    }  # fmt: skip
+    request = {
+        "payment_request_id": "r", "kind": "pack", "currency": "USD", "lines": [line], "subtotal_micros": 2**53,
+        "rounding_micros": 9_008, "total_micros": 2**53 + 9_008, "due_at": "2026-12-01T00:00:00Z",
+        "grace_ends_at": "2026-12-01T00:00:00Z",
+    }  # fmt: skip
+    assert refused(SUBSCRIBED, {**fact("payment_request.created", 1), **request}) == []
+
+
+@pytest.mark.parametrize(("days", "refusals"), [(90, []), (91, ["malformed"])])
+def test_no_rule_asks_for_more_than_is_known_of_rated_calls(days, refusals):
+    rules = {"type": "rules.set", "at": "2026-11-03T12:00:00Z", "duplicate_retention_days": days}
+    assert refused(rules) == refusals
+
+
+def test_the_same_id_in_two_accounts_is_rated_twice():
+    start = [subscription(), subscription(account="acct_2", fact="other", sub="sub_2")]
+    later = call(1, "2026-11-04T10:10:00Z", "2026-11-04T10:00:00Z", account="acct_2")
+    given = outputs(*start, call(1), call(1, account="acct_2"), call(1), later)
+    assert [(value["account_id"], value["call_id"]) for value in given["rated-calls"]] == [
+        ("acct_1", "call_1"),
+        ("acct_2", "call_1"),
+    ]
+    assert [(value["account_id"], value["source_first_offset"]) for value in given["duplicates"]] == [
+        ("acct_1", 2),
+        ("acct_2", 3),
+    ]
