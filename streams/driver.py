@@ -22,6 +22,7 @@ from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as base
 from faust.types import TP, ConsumerMessage
 
+from streams import records  # noqa: F401  has consumers make records of ours
 from streams.errors import PositionOutOfLog
 from streams.flight import Run
 from streams.process import fail
