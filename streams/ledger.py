@@ -45,6 +45,7 @@ from streams.topics import (
     REDRIVEN_HEADER,
     SEEN_CALLS,
 )
+from streams.worker import Progress
 
 NEEDS = (
     ACCOUNT_EVENTS,
@@ -78,7 +79,7 @@ class LedgerPartition(FencedPartition):
             partitions: how many partitions there are: accounts that belong elsewhere are passed on.
         """
         super().__init__(tp, settings, LEDGER)
-        self._seen = SeenCallsIndex(settings, tp.partition)
+        self._seen = SeenCallsIndex(settings, tp.partition, self._show_progress)
         self._fold = Fold(tp.partition, partitions, self._seen)
         # Of the records at hand that were re-driven, by offset, where they come from.
         self._redriven: dict[int, Redriven] = {}
@@ -106,6 +107,10 @@ class LedgerPartition(FencedPartition):
         await super().close()
         for gauge in (LAG_RECORDS, ACCOUNTS, PARTITION_CLOCK):
             gauge.remove(str(self.tp.partition))
+
+    def _show_progress(self, what: str, done: int, total: int) -> None:
+        if total:
+            self.progress = Progress(what, done, total)
 
     def restore(self, key: bytes, value: bytes | None) -> None:
         """Take in one ledger record."""

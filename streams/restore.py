@@ -12,8 +12,12 @@ from streams.errors import LedgerUnusable
 from streams.settings import Settings
 
 
+def _show_nothing(read: int, total: int) -> None:
+    """Nobody looks."""
+
+
 async def read_to_end(
-    settings: Settings, topic: str, partition: int, start: int = 0
+    settings: Settings, topic: str, partition: int, start: int = 0, show: Callable[[int, int], None] = _show_nothing
 ) -> AsyncIterator[list[ConsumerRecord]]:
     """Committed records of a partition, in order, from ``start`` to the end.
 
@@ -25,6 +29,7 @@ async def read_to_end(
         topic: the broker's name.
         partition: its number.
         start: offset of the first record wanted; the log's start or end if it lies outside of the log.
+        show: called now and then with how many offsets were read, of how many.
 
     Raises:
         LedgerUnusable: a transaction stays open for longer than our own ones ever could.
@@ -42,18 +47,24 @@ async def read_to_end(
     try:
         consumer.assign([tp])
         first, last = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
-        consumer.seek(tp, min(max(start, first), last))
-        deadline = time.monotonic() + settings.transaction_timeout_s + 5
+        first = min(max(start, first), last)
+        consumer.seek(tp, first)
+        show(0, last - first)
+        held_at, deadline = -1, 0.0
         while True:
             records = (await consumer.getmany(tp, timeout_ms=50)).get(tp)
             if records:
                 yield records
             position = await consumer.position(tp)
+            show(min(position, last) - first, last - first)
             stable, high = consumer.last_stable_offset(tp), consumer.highwater(tp)
             if high is None or position < stable:
                 continue
             if stable == high:
                 return
+            if stable != held_at:
+                # Counted from here: getting this far may have taken longer than any transaction.
+                held_at, deadline = stable, time.monotonic() + settings.transaction_timeout_s + 5
             if time.monotonic() > deadline:
                 raise LedgerUnusable(
                     f"{topic}-{partition}: somebody's transaction has been open since offset {stable}, so the "

@@ -7,8 +7,8 @@ entries, and catches up when it is opened. Entries not yet in RocksDB are looked
 One look-up costs far more between other work than among its like, for all of RocksDB is cold in the processor's caches
 by then; so calls are looked up by the hundred, before they are folded.
 
-An entry that is too new does no harm: a call counts as a duplicate only of a smaller offset. Old entries stay; the
-retention is judged by their clock.
+An entry that is too new does no harm: a call counts as a duplicate only of a smaller offset. Nor does one that is too
+old, for the retention is judged by its clock; such entries go by the generation (`streams.generations`).
 """
 
 from __future__ import annotations
@@ -17,24 +17,16 @@ import asyncio
 import shutil
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 
 import structlog
 from aiokafka.structs import ConsumerRecord
-from rocksdict import (
-    BlockBasedOptions,
-    Cache,
-    DBCompactionStyle,
-    DBCompressionType,
-    Options,
-    Rdict,
-    WriteBatch,
-    WriteOptions,
-)
 
+from rating.facts import LONGEST_RETENTION_DAYS
 from rating.versions import Layout, StateError, same
 from streams.errors import FolderInUse, LedgerUnusable
+from streams.generations import DAY_S, Generations
 from streams.restore import read_to_end, unreadable
 from streams.settings import Settings
 from streams.topics import SEEN_CALLS
@@ -48,25 +40,28 @@ ENTRY_BYTES = 32
 RECORD = Layout("seen-calls", 2, {1: same}, unversioned=lambda value: len(value) % ENTRY_BYTES == 0)
 _NUMBERS = struct.Struct(">qq")
 _pack, _unpack = _NUMBERS.pack, _NUMBERS.unpack
+# As long as the topic keeps them.
+KEEP_DAYS = LONGEST_RETENTION_DAYS + 1
 # Several records a transaction if need be: each stays within one ordinary batch.
 RECORD_ENTRIES = 30_000
 # Entries are written to RocksDB by the thousand: small enough not to hold up the loop, large enough to be cheap.
 WRITE_ENTRIES = 4_000
-MIB = 1 << 20
 # Another process that stops, or is killed, lets go of the folder within this time.
 LOCK_WAIT_S = 30.0
 
+# Said in the log that often.
+TELL_S = 5.0
+
+
+def _refuse(about: bytes) -> bytes:
+    """Before there were generations, nothing could be dropped."""
+    raise StateError("an index without generations")
+
+
 # What the index knows of itself: next offset in the topic, offset of the last record taken in, digest of that record.
-_ABOUT = b"about"
 _ABOUT_NUMBERS = struct.Struct(">qq16s")
 # What it says is of the layout of the entries, too. An index that cannot be read is built anew, for it is a copy.
-ABOUT = Layout("index", 2, {1: same}, unversioned=lambda value: len(value) == _ABOUT_NUMBERS.size)
-
-# Shared by all partitions of the process, so that memory stays flat however many there are.
-_cache = Cache(32 * MIB)
-_write_options = WriteOptions()
-# What a crash loses is read again from the topic.
-_write_options.disable_wal = True
+ABOUT = Layout("index", 3, {1: same, 2: _refuse}, unversioned=lambda value: len(value) == _ABOUT_NUMBERS.size)
 
 
 class SeenCallsIndex:
@@ -75,22 +70,35 @@ class SeenCallsIndex:
     Use: `open`; then for each transaction `find` and `put`, `take_records` into it, `committed` after it.
     """
 
-    def __init__(self, settings: Settings, partition: int) -> None:
-        """Make an index that is not open."""
+    def __init__(
+        self,
+        settings: Settings,
+        partition: int,
+        show: Callable[[str, int, int], None] = lambda what, done, total: None,
+    ) -> None:
+        """Make an index that is not open.
+
+        Args:
+            settings: checked settings.
+            partition: of the log.
+            show: called while it is opened with what is done, how many offsets of the topic, and of how many.
+        """
         self._settings = settings
+        self._show = show
         self._topic = settings.topic(SEEN_CALLS)
         self._partition = partition
         self._folder = settings.folder / "seen-calls" / self._topic / str(partition)
         self._pending: dict[bytes, bytes] = {}
         self._fresh: list[bytes] = []
         self._about = (0, -1, bytes(HASH_BYTES))
-        self._db: Rdict | None = None
+        self._store: Generations | None = None
+        self._find: Callable[[list[bytes]], Sequence[bytes | None]]
 
     # -- the fold asks and tells
 
     def find(self, hashes: Sequence[bytes]) -> Sequence[tuple[int, int] | None]:
         """For each of these calls where and when it was rated, or None."""
-        found: Sequence[bytes | None] = self._lookup(list(hashes))
+        found = self._find(list(hashes))
         pending = self._pending
         if not any(found) and pending.keys().isdisjoint(hashes):
             return found  # type: ignore[return-value]  # all of them None
@@ -121,7 +129,7 @@ class SeenCallsIndex:
         """
         self._about = (end, end - 1, _digest(records[-1]))
         if len(self._pending) >= WRITE_ENTRIES:
-            self._write(self._pending)
+            self._write()
 
     # -- opening and closing
 
@@ -138,24 +146,24 @@ class SeenCallsIndex:
         await self._open_folder()
         if await self._catch_up(ledger_position):
             return
-        log.warning("building the index of rated calls anew", folder=str(self._folder))
+        log.warning("the index of rated calls is not of its topic, and is built anew", folder=str(self._folder))
         await self._remove_folder()
         await self._open_folder()
         await self._catch_up(ledger_position)
 
     async def close(self) -> None:
         """Write what is pending and let go of the folder."""
-        if self._db is not None:
-            self._write(self._pending)
-            db, self._db = self._db, None
-            await asyncio.to_thread(_close, db)
+        if self._store is not None:
+            self._write()
+            store, self._store = self._store, None
+            await asyncio.to_thread(store.close)
 
     async def _open_folder(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + LOCK_WAIT_S
         while True:
             try:
-                db = await asyncio.to_thread(Rdict, str(self._folder), _options())
+                store = await asyncio.to_thread(Generations, self._folder, KEEP_DAYS * DAY_S)
                 break
             except Exception as error:
                 if "lock" not in str(error).lower():
@@ -168,29 +176,34 @@ class SeenCallsIndex:
                         "or set CALLMETER_DATA_FOLDER to another folder"
                     ) from None
                 await asyncio.sleep(0.1)
-        db.set_write_options(_write_options)
-        self._db, self._lookup = db, db.get
-        about = db.get(_ABOUT)
+        self._store, self._find = store, store.find
+        about = store.about
         self._about = _read_about(about) if about else (0, -1, bytes(HASH_BYTES))
 
     async def _remove_folder(self) -> None:
-        if self._db is not None:
-            db, self._db = self._db, None
-            db.close()
+        if self._store is not None:
+            store, self._store = self._store, None
+            store.abandon()
         await asyncio.to_thread(shutil.rmtree, self._folder)
 
     async def _catch_up(self, ledger_position: int) -> bool:
         """False if the index is not of this topic: its last record is not there."""
         _, last, digest = self._about
         known = last < 0
-        async for records in read_to_end(self._settings, self._topic, self._partition, max(last, 0)):
+        what = "rebuilding the index of rated calls" if known else "catching up with the index of rated calls"
+        telling = _Telling(what, self._partition, self._show)
+        start = max(last, 0)
+        async for records in read_to_end(self._settings, self._topic, self._partition, start, telling.progress):
             if not known and (records[0].offset != last or _digest(records[0].value or b"") != digest):
                 return False
             for record in records[0 if known else 1 :]:
                 self._take_in(record)
+                # A record may hold thousands of calls.
+                await asyncio.sleep(0)
             known = True
             self._check_order(records[-1], ledger_position)
-        self._write(self._pending)
+        self._write()
+        telling.end()
         return known
 
     def _check_order(self, record: ConsumerRecord, ledger_position: int) -> None:
@@ -212,18 +225,33 @@ class SeenCallsIndex:
             pending[entries[at : at + HASH_BYTES]] = entries[at + HASH_BYTES : at + ENTRY_BYTES]
         self._about = (record.offset + 1, record.offset, _digest(value))
         if len(pending) >= WRITE_ENTRIES:
-            self._write(pending)
+            self._write()
 
-    def _write(self, entries: dict[bytes, bytes]) -> None:
-        assert self._db is not None
-        batch = WriteBatch(raw_mode=True)
-        put = batch.put
-        # In the order of the keys, each finds its place next to where the last one went.
-        for key in sorted(entries):
-            put(key, entries[key])
-        put(_ABOUT, ABOUT.prefix + _ABOUT_NUMBERS.pack(*self._about))
-        self._db.write(batch)
-        entries.clear()
+    def _write(self) -> None:
+        assert self._store is not None
+        self._store.write(self._pending, ABOUT.prefix + _ABOUT_NUMBERS.pack(*self._about))
+        self._pending.clear()
+
+
+class _Telling:
+    """Says how far the index is: in the log now and then, and to whoever asks the process."""
+
+    def __init__(self, what: str, partition: int, show: Callable[[str, int, int], None]) -> None:
+        self._what, self._partition, self._show = what, partition, show
+        self._began = self._told = time.monotonic()
+        self._records = 0
+
+    def progress(self, done: int, total: int) -> None:
+        self._records = total
+        self._show(self._what, done, total)
+        if time.monotonic() - self._told >= TELL_S:
+            self._told = time.monotonic()
+            log.info(f"{self._what}: {100 * done // max(total, 1)} %", partition=self._partition)
+
+    def end(self) -> None:
+        if self._told > self._began:
+            seconds = round(time.monotonic() - self._began, 1)
+            log.info(f"{self._what}: done", partition=self._partition, records=self._records, seconds=seconds)
 
 
 def _read_about(value: bytes) -> tuple[int, int, bytes]:
@@ -238,31 +266,3 @@ def _read_about(value: bytes) -> tuple[int, int, bytes]:
 
 def _digest(record: bytes) -> bytes:
     return blake2b(record, digest_size=HASH_BYTES).digest()
-
-
-def _close(db: Rdict) -> None:
-    db.flush()
-    db.close()
-
-
-def _options() -> Options:
-    """RocksDB for 32-byte entries that are written once and mostly asked for in vain."""
-    table = BlockBasedOptions()
-    table.set_bloom_filter(10, False)
-    # Filters and indexes stay with their files: in the cache, every look-up would pay for finding them there. That is
-    # 1.6 bytes of memory a call kept; the rest is bounded.
-    table.set_block_cache(_cache)
-    table.set_block_size(16 << 10)
-    options = Options(raw_mode=True)
-    options.create_if_missing(True)
-    options.set_block_based_table_factory(table)
-    options.set_write_buffer_size(8 * MIB)
-    options.set_memtable_whole_key_filtering(True)
-    options.set_memtable_prefix_bloom_ratio(0.1)
-    # Hashes come in no order, so levels would be rewritten over and over for a few entries each.
-    options.set_compaction_style(DBCompactionStyle.universal())
-    options.set_level_zero_file_num_compaction_trigger(4)
-    options.set_compression_type(DBCompressionType.none())
-    options.set_keep_log_file_num(2)
-    options.set_stats_dump_period_sec(0)
-    return options

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rating.facts import LONGEST_RETENTION_DAYS
 from rating.outputs import (
     ACCESS_EVENTS,
     ALERTS,
@@ -99,6 +100,9 @@ TOPICS = (
     Topic(REDRIVES, COMPACTED),
     Topic(LEDGER, {**COMPACTED, "max.message.bytes": str(16 * MIB)}),
     Topic(BILLING_LEDGER, COMPACTED),
-    # A day more than the duplicate retention, which the index rebuilds itself from.
-    Topic(SEEN_CALLS, _kept(days=91, max_message_bytes=16 * MIB)),
+    # A day more than the longest duplicate retention: the index rebuilds itself from it. However many bytes that is.
+    Topic(
+        SEEN_CALLS,
+        {**_kept(days=LONGEST_RETENTION_DAYS + 1, max_message_bytes=16 * MIB), "retention.bytes": "-1"},
+    ),
 )

@@ -146,7 +146,7 @@ def make_app(role: str, settings: Settings, workers: Workers, needs: Iterable[st
     app.settings = settings
     app.workers = workers
     app.needs = tuple(needs)
-    app.watch = Watch(role, lambda: None if workers.ready else "partitions to be assigned and restored")
+    app.watch = Watch(role, lambda: workers.waiting_for)
     return app
 
 

@@ -10,7 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Set
-from typing import final
+from typing import NamedTuple, final
 
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
@@ -26,6 +26,14 @@ class LostRun(Exception):
     """A run does not follow the one before it: records would be skipped."""
 
 
+class Progress(NamedTuple):
+    """How far something is that takes its time: so much done, above 0 of it in all."""
+
+    what: str
+    done: int
+    total: int
+
+
 class PartitionWorker(ABC):
     """Handles the records of one partition, batch by batch, in order.
 
@@ -35,6 +43,7 @@ class PartitionWorker(ABC):
     Attributes:
         tp: the partition it reads.
         behind: records of the log not done yet, as of a few seconds ago.
+        progress: of what takes long while it is opened, None if nothing does.
         stopping: set when the partition is taken away or the process stops: a long `handle` should return at the next
             point where its position is stored.
     """
@@ -45,6 +54,7 @@ class PartitionWorker(ABC):
         """Make a worker that does nothing until it is opened."""
         self.tp = tp
         self.behind = 0
+        self.progress: Progress | None = None
         self.stopping = False
         self._queue: deque[Run] = deque()
         self._queued = asyncio.Event()
@@ -147,6 +157,7 @@ class Workers:
         self._make = make
         self._batch_records = batch_records
         self._workers: dict[TP, PartitionWorker] = {}
+        self._opening: list[PartitionWorker] = []
         # Partitions may be taken away, or the process stop, while others are still being restored.
         self._changing = asyncio.Lock()
         self._closed = False
@@ -154,6 +165,19 @@ class Workers:
     def __iter__(self) -> Iterator[PartitionWorker]:
         """The workers of the partitions that are ours now."""
         return iter(tuple(self._workers.values()))
+
+    @property
+    def waiting_for(self) -> str | None:
+        """Why it is not ready, None if it is; how far it is, where that takes long."""
+        if self.ready:
+            return None
+        begun = [worker.progress for worker in self._opening if worker.progress]
+        if not begun:
+            return "partitions to be assigned and restored"
+        what = max(progress.what for progress in begun)
+        shown = [progress for progress in begun if progress.what == what]
+        done, total = sum(progress.done for progress in shown), sum(progress.total for progress in shown)
+        return f"{what}: {100 * done // total} %"
 
     async def put(self, run: Run) -> None:
         """Give a run to its partition's worker; a stale one is dropped."""
@@ -180,7 +204,9 @@ class Workers:
             await self._settle(set(self._workers))
             await self._close_all_but(partitions)
             new = {tp: self._make(tp) for tp in partitions - set(self._workers)}
-            await asyncio.gather(*(worker.open() for worker in new.values()))
+            self._opening = list(new.values())
+            await asyncio.gather(*(worker.open() for worker in self._opening))
+            self._opening = []
             self._workers.update(new)
             for worker in self._workers.values():
                 worker.start(self.flight, self._batch_records)

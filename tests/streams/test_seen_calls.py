@@ -8,6 +8,7 @@ import pytest
 from faust.types import TP
 
 from rating.seen import call_hash
+from rating.versions import Layout
 from streams import seen_calls
 from streams.errors import FolderInUse, LedgerUnusable
 from streams.fenced import FencedProducer
@@ -89,8 +90,8 @@ async def test_entries_written_to_disk_are_known_too(meter):
 
 
 async def test_one_that_died_with_entries_unwritten_catches_up(one, meter):
-    meter.index._db.close()
-    meter.index._db = None
+    meter.index._store.abandon()
+    meter.index._store = None
     index = await opened(one, 100)
     assert knows(index, range(100))
     await index.close()
@@ -143,4 +144,28 @@ async def test_many_calls_of_one_transaction_are_several_records(one):
     assert [len(record) for record in index.take_records()] == [960_001, 960_001, 320_001]
     assert index.take_records() == []
     index._pending.clear()
+    await index.close()
+
+
+@pytest.mark.parametrize(("lost", "what"), [(True, "rebuilding"), (False, "catching up with")])
+async def test_it_tells_how_far_it_is(one, meter, lost, what):
+    await meter.index.close()
+    if lost:
+        shutil.rmtree(folder_of(one))
+    told = []
+    index = SeenCallsIndex(one, 0, lambda *progress: told.append(progress))
+    await index.open(100)
+    assert {text for text, _, _ in told} == {f"{what} the index of rated calls"}
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+    assert told[0][1] == 0 and told[-1][1] == told[-1][2] > 0
+    await index.close()
+
+
+async def test_one_of_an_older_layout_is_built_anew(one, meter, monkeypatch):
+    monkeypatch.setattr(seen_calls, "ABOUT", Layout("index", 1))
+    await meter.rate(range(100, 100 + WRITE_ENTRIES))
+    await meter.index.close()
+    monkeypatch.undo()
+    index = await opened(one, 100 + WRITE_ENTRIES)
+    assert knows(index, range(0, 100 + WRITE_ENTRIES, 7))
     await index.close()
