@@ -26,6 +26,8 @@ MOST_ROWS = 500_000
 STAGING = "staging_"
 # A part that was lost leaves its token behind: so many others are tried.
 TOKENS = 4
+# How often rows must be missing in a row before somebody hides them.
+LOOKS = 3
 
 
 class Appender:
@@ -51,9 +53,13 @@ class Appender:
         self._loads = 0
 
     def position(self, partition: int) -> int | None:
-        """Offset of the last row of a partition; None if it has none."""
-        position: int | None = self._store.value(f"SELECT {self._largest_offset}", self._whose(partition))
-        return position
+        """Offset of the last row of a partition; None if it has none.
+
+        Raises:
+            RowsHidden: the table has rows that we are not shown, so the position is not known.
+        """
+        self._refuse_hidden_rows()
+        return self._read_position(partition)
 
     def append(self, partition: int, columns: Columns, expected: int | None) -> int | None:
         """Append rows of one partition, unless they are there.
@@ -68,13 +74,17 @@ class Appender:
 
         Raises:
             PositionMoved: the position went back: rows are gone, and appending would leave a hole.
+            RowsHidden: the table has rows that we are not shown.
         """
         offsets = columns["kafka_offset"]
         tries = 0
         while (start := 0 if expected is None else bisect_right(offsets, expected)) < len(offsets):
             rows = {name: values[start : start + MOST_ROWS] for name, values in columns.items()}
             self._swap(partition, rows, expected, tries)
-            position = self.position(partition)
+            position = self._read_position(partition)
+            if position != rows["kafka_offset"][-1]:
+                # What is there and only hidden from us must not come in again, be it with another token.
+                self._refuse_hidden_rows()
             if position == expected:
                 tries += 1
                 if tries == TOKENS:
@@ -121,6 +131,26 @@ class Appender:
         )
         self._store.command(f"TRUNCATE TABLE {self._staging}")
 
+    def _read_position(self, partition: int) -> int | None:
+        position: int | None = self._store.value(f"SELECT {self._largest_offset}", self._whose(partition))
+        return position
+
+    def _refuse_hidden_rows(self) -> None:
+        """See that we are shown every row of the table. Both numbers are metadata: no row is read."""
+        for _ in range(LOOKS):
+            stored = self._store.value(
+                "SELECT total_rows FROM system.tables WHERE database = currentDatabase() AND name = {table:String}",
+                {"table": self._table},
+            )
+            shown = self._store.value(f"SELECT count() FROM {self._table}")
+            # What is inserted in between makes more of them; only a merge that replaces rows makes fewer.
+            if stored is None or shown >= stored:
+                return
+        raise RowsHidden(
+            f"table {self._table} has {stored} rows, of which this user is shown {shown}: a row policy applies to it, "
+            "so the sink cannot know what is stored. Exempt its user from the policy"
+        )
+
     @property
     def _largest_offset(self) -> str:
         scope = "".join(f" AND {name} = {{{name}:String}}" for name in self._scope)
@@ -141,6 +171,10 @@ class Appender:
 
 class PositionMoved(ClickHouseRefused):
     """Rows that were in a table are gone."""
+
+
+class RowsHidden(ClickHouseRefused):
+    """A row policy applies to the user of the sink."""
 
 
 def drop_orphans(store: Store) -> None:

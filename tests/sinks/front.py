@@ -55,7 +55,8 @@ class WritableEngine:
                 connection.query(f"USE `{query.database}`")
             for name, value in query.settings.items():
                 if name not in TRANSPORT:
-                    connection.query(f"SET {name} = '{value}'")
+                    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+                    connection.query(f"SET {name} = '{escaped}'")
             whole = b"\n".join(filter(None, (query.sql.encode(), query.data)))
             with_rows = INSERT_WITH_ROWS.match(whole)
             if with_rows and with_rows.end() < len(whole):

@@ -12,7 +12,7 @@ import pytest
 from sinks import exactly_once
 from sinks.clickhouse import ClickHouseAway, Store, Target
 from sinks.columns import Columns
-from sinks.exactly_once import STAGING, Appender, PositionMoved, drop_orphans
+from sinks.exactly_once import STAGING, Appender, PositionMoved, RowsHidden, drop_orphans
 from sinks.tables import REJECTS, TABLES, Reject, reject_columns
 from tests.sinks.story import alerts, month, record, written
 
@@ -116,6 +116,27 @@ def test_rows_that_vanish_while_a_sink_runs_stop_it(appender: Appender, store: S
     with pytest.raises(PositionMoved, match="up to offset 5, now only up to 2"):
         appender.append(0, columns(range(6, 9)), 5)
     assert offsets(store) == list(range(3))
+
+
+@pytest.mark.parametrize("shown", ["0", "kafka_offset < 2"])
+def test_rows_that_a_policy_hides_stop_the_sink_instead_of_coming_in_again(
+    make_appender: Callable[..., Appender], store: Store, shown: str
+) -> None:
+    running, starting = make_appender(), make_appender()
+    hide(running, shown)
+    # It saw an empty table, and the policy came afterwards.
+    assert running.position(0) is None
+    make_appender().append(0, columns(range(4)), None)
+    for step in (lambda: starting.position(0), lambda: running.append(0, columns(range(6)), None)):
+        hide(starting, shown)
+        with pytest.raises(RowsHidden, match=r"alerts has 4 rows, of which this user is shown [02]: a row"):
+            step()
+    assert offsets(store) == list(range(4))
+
+
+def hide(appender: Appender, shown: str) -> None:
+    """As a row policy would, which the embedded engine does not let us make: all but some rows are filtered out."""
+    appender._store._client.set_client_setting("additional_table_filters", f"{{'alerts': '{shown}'}}")
 
 
 def test_more_rows_than_one_insert_may_hold_go_in_several(
