@@ -4,7 +4,7 @@ VENV   := .venv
 STAMP  := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench faults fuzz fuzz-guided clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 12
@@ -29,6 +29,16 @@ test: lint ## lint, types and all tests, on the real broker and engine
 
 bench: setup ## the figures of the README, measured here (NAME=hot_path for one)
 	@python -m bench $(NAME)
+
+faults: setup ## break the running pipeline for minutes, and prove that nothing came of it (DURATION= seconds, SEED=)
+	@python -m tests.faults $(if $(DURATION),--duration $(DURATION)) $(if $(SEED),--seed $(SEED))
+
+fuzz: setup ## a million generated inputs through decoder and fold, every outcome checked (INPUTS=, SEED=)
+	@python -m tests.fuzz $(if $(INPUTS),--inputs $(INPUTS)) $(if $(SEED),--seed $(SEED))
+
+fuzz-guided: setup ## fuzzing led by coverage, for ten minutes (DURATION= seconds, SEED=); Linux on x86-64
+	@python -c 'import atheris' 2>/dev/null || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
+	@python -m tests.fuzz.guided $(if $(DURATION),--duration $(DURATION)) $(if $(SEED),--seed $(SEED))
 
 clean: ## remove the virtual environment and caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
