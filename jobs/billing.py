@@ -68,11 +68,11 @@ class BillingPartition(FencedPartition):
         for record in records:
             await self._raise_request(record.value)
             if self.stopping or time.monotonic() - began > LONGEST_TRANSACTION_S:
-                await self.commit(record.offset + 1)
+                await self.commit(record)
                 if self.stopping:
                     return
                 began = time.monotonic()
-        await self.commit(records[-1].offset + 1)
+        await self.commit(records[-1])
 
     async def _raise_request(self, event: bytes) -> None:
         request = request_for(_decode(event))
@@ -89,9 +89,9 @@ class BillingPartition(FencedPartition):
         self.producer.add(ACCOUNT_EVENTS, request["account_id"].encode(), encode(fact))
         self._raised[request["kind"]] += 1
 
-    async def commit(self, position: int) -> None:
+    async def commit(self, last: ConsumerRecord) -> None:
         """Write the facts and the position as one transaction, then count them."""
-        await super().commit(position)
+        await super().commit(last)
         for kind, count in self._raised.items():
             PAYMENT_REQUESTS_RAISED.labels(kind).inc(count)
         self._raised.clear()

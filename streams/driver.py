@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
 from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as base
 from faust.types import TP, ConsumerMessage
@@ -25,6 +26,7 @@ from faust.types import TP, ConsumerMessage
 from streams import records  # noqa: F401  has consumers make records of ours
 from streams.errors import PositionOutOfLog
 from streams.flight import Run
+from streams.landmark import check_landmarks, landmark
 from streams.process import fail
 
 log = structlog.get_logger("callmeter")
@@ -33,6 +35,8 @@ log = structlog.get_logger("callmeter")
 REBALANCE_TIMEOUT_MS = 60_000
 # A role that waits (for ClickHouse, say) must not lose its partitions for it: the heartbeat shows that it lives.
 NEVER_MS = 2**31 - 1
+# A topic that comes back is found again within this time.
+METADATA_AGE_S = 10
 
 
 class RebalanceListener(base.ConsumerRebalanceListener):
@@ -55,7 +59,7 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         session_ms = int(settings.session_timeout_s * 1000)
         # The library keeps its state on the class, which two apps in one process must not share.
         assignor = type("Sticky", (StickyPartitionAssignor,), {})
-        return AIOKafkaConsumer(
+        consumer = AIOKafkaConsumer(
             **settings.kafka_client(),
             client_id=conf.id,
             group_id=conf.id,
@@ -69,7 +73,19 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=session_ms // 3,
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
+            metadata_max_age_ms=METADATA_AGE_S * 1000,
         )
+        self.troubled = False
+        self._metadata_at = 0.0
+        consumer._client.cluster.add_listener(self._metadata_came)
+        return consumer
+
+    def _metadata_came(self, cluster: Any) -> None:
+        """The client asks for metadata when it is old; sooner only when a broker gave an error, or no answer."""
+        now = time.monotonic()
+        if now - self._metadata_at < 0.95 * METADATA_AGE_S:
+            self.troubled = True
+        self._metadata_at = now
 
     async def bounds(self, tps: Iterable[TP]) -> Mapping[TP, tuple[int, int]]:
         """Log start and log end of partitions."""
@@ -133,6 +149,8 @@ class Consumer(base.Consumer):
     def _new_consumer_thread(self) -> ConsumerThread:
         self._reading: dict[TP, int] = {}
         self._published: dict[TP, int] = {}
+        self._landmarks: dict[TP, tuple[int, bytes]] = {}
+        self._last: dict[TP, ConsumerRecord] = {}
         self._takeover = asyncio.Lock()
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -146,6 +164,7 @@ class Consumer(base.Consumer):
         fetched, active = await self._wait_next_records(timeout)
         if not fetched or self.should_stop:
             return
+        await self._check_logs()
         dropped: dict[TP, int] = {}
         generation = self.app.consumer_generation_id
         for key, records in fetched.items():
@@ -159,6 +178,7 @@ class Consumer(base.Consumer):
                 continue
             last = records[-1]
             self._reading[tp] = last.offset + 1
+            self._last[tp] = last
             flight.take_off(len(records))
             run = Run(tp, records, follows, epoch)
             yield (
@@ -169,6 +189,18 @@ class Consumer(base.Consumer):
             )
         if dropped:
             await self._thread.go_on({tp: at for tp, at in dropped.items() if self._reading.get(tp) == at})
+
+    async def _check_logs(self) -> None:
+        """After any trouble with the broker: see that the logs are still those that were read, before reading on."""
+        if not self._thread.troubled:
+            return
+        self._thread.troubled = False
+        known = {worker.tp for worker in self.app.workers if worker.knows_log}
+        read = {tp: (last.offset + 1, landmark(last)) for tp, last in self._last.items() if tp in known}
+        try:
+            await check_landmarks(self.app.settings, {**self._landmarks, **read})
+        except Exception as error:
+            fail(error)
 
     # -- taking over
 
@@ -182,6 +214,7 @@ class Consumer(base.Consumer):
             async with self._takeover:
                 assigned = self.assignment()
                 self._reading.clear()
+                self._last.clear()
                 positions: Mapping[TP, int] = await self.app.workers.assigned(assigned)
                 for tp, (start, end) in (await self._thread.bounds(positions) if positions else {}).items():
                     if not start <= positions[tp] <= end:
@@ -189,6 +222,12 @@ class Consumer(base.Consumer):
                             f"{tp.topic}-{tp.partition}: reading should go on at offset {positions[tp]}, but the log "
                             f"has {start} to {end}: records were lost, or the topic was made anew"
                         )
+                self._landmarks = {
+                    worker.tp: (positions[worker.tp], worker.landmark)
+                    for worker in (self.app.workers if positions else ())
+                    if worker.knows_log and worker.landmark is not None
+                }
+                await check_landmarks(self.app.settings, self._landmarks)
                 self._reading.update(positions)
                 await self._thread.go_on(positions)
                 return positions

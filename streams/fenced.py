@@ -7,7 +7,7 @@ billing job its position alone::
         async def handle(self, records):
             for record in records:
                 self.producer.add(ACCOUNT_EVENTS, key, fact)
-            await self.commit(records[-1].offset + 1)
+            await self.commit(records[-1])
 
     Workers(lambda tp: BillingPartition(tp, settings, BILLING_LEDGER), ...)
 
@@ -22,10 +22,12 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFenced
+from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
 from rating.versions import Layout, same
 from streams.errors import RecordRefused, TakenOver
+from streams.landmark import LANDMARK_HEADER, landmark
 from streams.restore import Restoring, read_to_end
 from streams.settings import Settings
 from streams.worker import PartitionWorker
@@ -176,7 +178,10 @@ class FencedPartition(PartitionWorker):
 
     Attributes:
         producer: collects what `handle` writes; `commit` adds the position.
+        landmark: of the record before the position, None before there is one: the log is known again by it.
     """
+
+    knows_log = True
 
     def __init__(self, tp: TP, settings: Settings, ledger: str) -> None:
         """Make a worker that does nothing until it is opened.
@@ -191,6 +196,7 @@ class FencedPartition(PartitionWorker):
         self.ledger = ledger
         self.producer = FencedProducer(settings, tp)
         self._position = 0
+        self.landmark = None
 
     @property
     def position(self) -> int:
@@ -207,6 +213,10 @@ class FencedPartition(PartitionWorker):
         restoring = Restoring(self.restore)
         async for records in read_to_end(self.settings, self.settings.topic(self.ledger), self.tp.partition):
             restoring.take(records)
+            for record in records:
+                if record.key == POSITION:
+                    # None: written before there were landmarks.
+                    self.landmark = dict(record.headers).get(LANDMARK_HEADER)
         restoring.finish()
 
     async def close(self) -> None:
@@ -223,11 +233,23 @@ class FencedPartition(PartitionWorker):
             raise ValueError("a record of an unknown kind")
         self._position = decode_position(value)
 
-    async def commit(self, position: int) -> None:
-        """Write what was added and the position as one transaction."""
-        self.producer.add(self.ledger, POSITION, encode_position(position))
+    async def commit(self, last: ConsumerRecord) -> None:
+        """Write what was added, and the position after the last record handled, as one transaction."""
+        self.add_position(encode_position(last.offset + 1), last)
         await self.producer.commit()
-        self._position = position
+        self._position = last.offset + 1
+
+    def add_position(self, value: bytes, last: ConsumerRecord | None) -> None:
+        """Collect the position record.
+
+        Args:
+            value: of the record.
+            last: the record before the position; None: the same as last time.
+        """
+        if last is not None:
+            self.landmark = landmark(last)
+        headers = [] if self.landmark is None else [(LANDMARK_HEADER, self.landmark)]
+        self.producer.add(self.ledger, POSITION, value, headers)
 
 
 def encode_position(position: int) -> bytes:

@@ -136,13 +136,13 @@ class LedgerPartition(FencedPartition):
                 record = records[at]
                 forwarded, refused = self._look_at(record)
                 while not fold.fold(record.value, record.offset, record.key, forwarded, refused):
-                    await self._store(at - done)
+                    await self._store(records[done:at])
                     done = at
                     if self.stopping:
                         return
                 at += 1
             self._collect()
-        await self._store(len(records) - done)
+        await self._store(records[done:])
 
     def _look_at(self, record: ConsumerRecord) -> tuple[bool, int | None]:
         """Whether a record was passed on to us; and when its bytes were first refused, if it was re-driven."""
@@ -173,21 +173,23 @@ class LedgerPartition(FencedPartition):
         forwards.clear()
         self._redriven.clear()
 
-    async def _store(self, records: int) -> None:
-        """Commit what the fold gave out, and its position, as one transaction."""
+    async def _store(self, folded: list[ConsumerRecord]) -> None:
+        """Commit what the fold gave out, and its position after the records folded, as one transaction."""
         began = time.perf_counter()
         producer, seen = self.producer, self._seen
         self._collect()
         calls = seen.take_records()
         for packed in calls:
             producer.add(SEEN_CALLS, None, packed)
-        producer.add_many((LEDGER, key, value) for key, value in self._fold.drain_ledger())
+        *state, (_, position) = self._fold.drain_ledger()
+        producer.add_many((LEDGER, key, value) for key, value in state)
+        self.add_position(position, folded[-1] if folded else None)
         counts = producer.counts()
         ends = await producer.commit()
         if calls:
             seen.committed(calls, ends[SEEN_CALLS])
         TRANSACTION_SECONDS.observe(time.perf_counter() - began)
-        BATCH_RECORDS.observe(records)
+        BATCH_RECORDS.observe(len(folded))
         CALLS_RATED.inc(counts.get(RATED_CALLS, 0))
         DUPLICATE_CALLS.inc(counts.get(DUPLICATES, 0))
         RECORDS_FORWARDED.inc(counts.get(ACCOUNT_EVENTS, 0))

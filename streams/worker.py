@@ -44,11 +44,15 @@ class PartitionWorker(ABC):
         tp: the partition it reads.
         behind: records of the log not done yet, as of a few seconds ago.
         progress: of what takes long while it is opened, None if nothing does.
+        knows_log: its log is kept for ever, and known again by `landmark`, see `streams.landmark`.
+        landmark: of the record before `position`, as restored; None where there is none.
         stopping: set when the partition is taken away or the process stops: a long `handle` should return at the next
             point where its position is stored.
     """
 
     settle_s = SETTLE_S
+    knows_log = False
+    landmark: bytes | None = None
 
     def __init__(self, tp: TP) -> None:
         """Make a worker that does nothing until it is opened."""

@@ -62,7 +62,7 @@ def show(report: Report) -> None:
     faults.add_column("times", justify="right")
     for kind, times in sorted(report.faults.items()):
         faults.add_row(kind, str(times))
-    faults.add_row("in all", str(report.faults.total()))
+    faults.add_row("in all", str(sum(report.faults.values())))
     console.print(faults)
     for what in report.not_placed:
         console.print(f"not done: {what}", markup=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,7 +31,7 @@ class Report:
 
     seed: int
     seconds: float = 0.0
-    faults: Counter[str] = field(default_factory=Counter)
+    faults: dict[str, int] = field(default_factory=dict)
     not_placed: list[str] = field(default_factory=list)
     recovery_s: float = 0.0
     recovery_from: str = ""
@@ -87,7 +86,7 @@ async def _round(made: World, faults: tuple[Fault, ...], report: Report, say: Sa
         elif isinstance(outcome, BaseException):
             raise outcome
         else:
-            report.faults[fault.kind] += 1
+            report.faults[fault.kind] = report.faults.get(fault.kind, 0) + 1
     took = await made.come_through()
     if took > report.recovery_s:
         report.recovery_s, report.recovery_from = round(took, 1), named

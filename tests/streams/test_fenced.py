@@ -10,6 +10,7 @@ from streams.errors import LedgerUnusable, RecordRefused, TakenOver
 from streams.fenced import POSITION, FencedPartition, FencedProducer
 from streams.topics import ACCOUNT_EVENTS, ALERTS, BILLING_EVENTS, BILLING_LEDGER, LEDGER
 from tests.broker import read_topic
+from tests.sinks.story import record
 
 
 class Copier(FencedPartition):
@@ -18,7 +19,7 @@ class Copier(FencedPartition):
     async def handle(self, records):
         for record in records:
             self.producer.add(ALERTS, record.key, record.value)
-        await self.commit(records[-1].offset + 1)
+        await self.commit(records[-1])
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ async def test_results_and_position_survive_together(one):
     await worker.open()
     assert worker.position == 0
     worker.producer.add(ALERTS, None, b"one")
-    await worker.commit(7)
+    await worker.commit(record(BILLING_EVENTS, 6, b"the seventh"))
     worker.producer.add(ALERTS, None, b"never committed")
     await worker.close()
     again = Copier(tp_of(one), one, BILLING_LEDGER)
