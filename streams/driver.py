@@ -167,7 +167,7 @@ class Consumer(base.Consumer):
         await self._check_logs()
         dropped: dict[TP, int] = {}
         generation = self.app.consumer_generation_id
-        for key, records in fetched.items():
+        for key, read in fetched.items():
             tp = TP(*key)
             follows = self._reading.get(tp)
             stale = not self.flow_active or flight.epoch != epoch or self.app.consumer_generation_id != generation
@@ -176,11 +176,11 @@ class Consumer(base.Consumer):
                 if follows is not None:
                     dropped[tp] = follows
                 continue
-            last = records[-1]
+            last = read[-1]
             self._reading[tp] = last.offset + 1
             self._last[tp] = last
-            flight.take_off(len(records))
-            run = Run(tp, records, follows, epoch)
+            flight.take_off(len(read))
+            run = Run(tp, read, follows, epoch)
             yield (
                 tp,
                 ConsumerMessage(

@@ -179,9 +179,12 @@ class Supervisor:
                 unit.popen.wait()
 
     def defects(self) -> Iterator[Ended]:
-        """Ends that no fault explains: code 70 is a defect, and any other unknown code or signal is one too."""
+        """Ends that no fault explains: code 70 is a defect, and any other unknown code or signal is one too.
+
+        A process that has only begun to start does not catch SIGTERM yet.
+        """
         for end in self.ends:
-            if end.code not in (0, 1, -signal.SIGKILL):
+            if end.code not in (0, 1, -signal.SIGKILL, -signal.SIGTERM):
                 yield end
 
     def _note(self, unit: Unit) -> int:

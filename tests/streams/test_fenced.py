@@ -10,7 +10,7 @@ from streams.errors import LedgerUnusable, RecordRefused, TakenOver
 from streams.fenced import POSITION, FencedPartition, FencedProducer
 from streams.topics import ACCOUNT_EVENTS, ALERTS, BILLING_EVENTS, BILLING_LEDGER, LEDGER
 from tests.broker import read_topic
-from tests.sinks.story import record
+from tests.sinks import story
 
 
 class Copier(FencedPartition):
@@ -79,7 +79,7 @@ async def test_results_and_position_survive_together(one):
     await worker.open()
     assert worker.position == 0
     worker.producer.add(ALERTS, None, b"one")
-    await worker.commit(record(BILLING_EVENTS, 6, b"the seventh"))
+    await worker.commit(story.record(BILLING_EVENTS, 6, b"the seventh"))
     worker.producer.add(ALERTS, None, b"never committed")
     await worker.close()
     again = Copier(tp_of(one), one, BILLING_LEDGER)
