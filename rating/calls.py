@@ -39,7 +39,8 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
     ended_at = call.ended_at
     periods = account.periods
     late = written_off = False
-    if not periods or not periods[-1].start <= ended_at < periods[-1].end:
+    period = periods[-1] if periods else None
+    if period is None or not period.start <= ended_at < period.end:
         home = _find_home(books, account, ended_at)
         if isinstance(home, ClosedHome):
             newest = account.newest
@@ -49,35 +50,35 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
                 return
             home, late, written_off = newest, True, policy == "write_off"
         period = home
-    else:
-        period = periods[-1]
 
     tariff = books.tariffs[period.terms_id]
     billed_s, fee = billed_seconds(tariff, duration_s, call.outcome, call.test)
+    left_s = period.allowance_left_s
     drawn: tuple[int, int, int, int, int, int, int]
     if written_off:
         fee = 0
         drawn = (0, 0, 0, 0, 0, billed_s, 0)
-    elif billed_s <= period.allowance_left_s:
+    elif billed_s <= left_s:
         drawn = (billed_s, 0, 0, 0, 0, 0, 0)
     else:
-        drawn = draw(tariff, billed_s, period.allowance_left_s, account.wallet_s, account.credit_micros)
+        drawn = draw(tariff, billed_s, left_s, account.wallet_s, account.credit_micros)
     allowance_s, wallet_s, _, credit_micros, overage_s, written_off_s, overage_micros = drawn
-    if (
-        period.billed_s + billed_s > LARGEST
-        or period.overage_micros + period.fee_micros + overage_micros + fee > LARGEST
-    ):
+    total_s, amount = period.billed_s + billed_s, overage_micros + fee
+    if total_s > LARGEST or (amount and period.overage_micros + period.fee_micros + amount > LARGEST):
         raise Refusal("out_of_range", "the period's billed seconds or usage would exceed 2^53")
 
+    used_s = 0
     period.calls += 1
-    period.billed_s += billed_s
+    period.billed_s = total_s
     if fee:
         period.fee_micros += fee
     if late:
         period.late_calls += 1
     if allowance_s:
-        period.allowance_s += allowance_s
-        period.allowance_left_s -= allowance_s
+        left_s -= allowance_s
+        used_s = period.allowance_s + allowance_s
+        period.allowance_s = used_s
+        period.allowance_left_s = left_s
     if allowance_s != billed_s:
         period.wallet_s += wallet_s
         period.credit_micros += credit_micros
@@ -87,16 +88,16 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
         account.wallet_s -= wallet_s
         account.credit_micros -= credit_micros
     _give_out(
-        books, account, call, period.subscription_id, period.start, duration_s, billed_s, fee, drawn,
-        period.allowance_left_s, late,
-    )  # fmt: skip
-    if allowance_s:
+        books, account, call, period.subscription_id, period.start, duration_s, billed_s, fee, drawn, left_s, late
+    )
+    if used_s:
         levels, fired = tariff.levels, period.alerts_fired
-        if fired < len(levels) and period.allowance_s * 100 >= levels[fired] * period.included_s:
+        if fired < len(levels) and used_s * 100 >= levels[fired] * period.included_s:
             fire_allowance_alerts(books, account, period, ended_at)
-    if account.cap is not None:
+    cap = account.cap
+    if cap is not None:
         fire_cap_alerts(books, account, ended_at)
-    if account.cap is not None or tariff.blocked or account.reasons or len(periods) > 1:
+    if cap is not None or tariff.blocked or account.reasons or len(periods) > 1:
         review_access(books, account, ended_at)
 
 
@@ -177,12 +178,13 @@ def _give_out(
     allowance_s, wallet_s, credit_s, credit_micros, overage_s, written_off_s, overage_micros = drawn
     amount = overage_micros + fee
     cost = call.cost_micros
-    known = cost is not None and (call.cost_currency is None or call.cost_currency == account.currency)
-    account_id = account.account_id
+    currency = account.currency
+    known = cost is not None and (call.cost_currency is None or call.cost_currency == currency)
+    account_id = call.account_id
     rated = RatedCall(
         call.call_id,
         account_id,
-        account.agency_id,
+        call.agency_id,
         call.campaign_id,
         call.agent_id,
         call.direction,
@@ -209,7 +211,7 @@ def _give_out(
         amount,
         cost,
         amount - cost if known else None,  # type: ignore[operator]
-        account.currency,
+        currency,
         allowance_left_s,
         account.wallet_s,
         account.credit_micros,

@@ -19,6 +19,7 @@ MAX_FACT_BYTES = 262_144
 # What was rated is known for a day longer: by the topic seen-calls, and by the index that is made from it.
 LONGEST_RETENTION_DAYS = 90
 BACKSLASH = ord("\\")
+DOT = ord(".")
 FIRST_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 END_OF_TIME = datetime(2100, 1, 1, tzinfo=UTC)
 # Periods and days to pay may be as long as terms allow: a hundred years each.

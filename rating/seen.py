@@ -17,7 +17,7 @@ _new_hash = blake2b(digest_size=16).copy
 def call_hash(account_id: str, call_id: str) -> bytes:
     """16 bytes for a call of an account. The account's length keeps two pairs with the same joined text apart."""
     hashed = _new_hash()
-    hashed.update(f"{len(account_id)}\0{account_id}\0{call_id}".encode("utf-8", "surrogatepass"))
+    hashed.update(f"{len(account_id)}\0{account_id}\0{call_id}".encode())
     return hashed.digest()
 
 
