@@ -54,6 +54,7 @@ MODULES: tuple[str, ...] = (
     "close",
     "kafka",
     "topics",
+    "doctor",
     "meter",
     "sink",
     "billing",

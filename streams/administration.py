@@ -185,10 +185,13 @@ async def create_topics(settings: Settings) -> Report:
     return Report(
         created=created,
         existing=[settings.topic(name) for name in found],
-        differences=[
-            one for topic in TOPICS if topic.name in found for one in _compare(settings, topic, found[topic.name])
-        ],
+        differences=differences(settings, found),
     )
+
+
+def differences(settings: Settings, found: Mapping[str, Found]) -> list[Difference]:
+    """What is not as wanted, of topics as `find_topics` gives them."""
+    return [one for topic in TOPICS if topic.name in found for one in _compare(settings, topic, found[topic.name])]
 
 
 async def check_topics(settings: Settings, names: Iterable[str]) -> int:

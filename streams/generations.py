@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 from rocksdict import (
+    AccessType,
     BlockBasedOptions,
     Cache,
     DBCompactionStyle,
@@ -99,12 +100,16 @@ class Generations:
         batch.put(ABOUT, about)
         self._db.write(batch)
 
-    def close(self) -> None:
-        """Write out what is in memory, and let go of the folder."""
+    def flush(self) -> None:
+        """Write out what is in memory."""
         # What is known about the entries goes last: it must not be ahead of them.
         for family in self._families.values():
             family.flush()
         self._db.flush()
+
+    def close(self) -> None:
+        """Write out what is in memory, and let go of the folder."""
+        self.flush()
         self.abandon()
 
     def abandon(self) -> None:
@@ -175,3 +180,19 @@ def _options() -> Options:
     options.set_keep_log_file_num(2)
     options.set_stats_dump_period_sec(0)
     return options
+
+
+def about_of(folder: Path) -> bytes | None:
+    """What was written about the entries, and that all families can be opened: without the lock, changing nothing.
+
+    Raises:
+        Exception: of RocksDB: there is none, or it cannot be read.
+    """
+    names = Rdict.list_cf(str(folder), Options(raw_mode=True))
+    families = {name: Options(raw_mode=True) for name in names if name != DEFAULT}
+    db = Rdict(str(folder), Options(raw_mode=True), families, AccessType.read_only())
+    try:
+        about: bytes | None = db.get(ABOUT)
+        return about
+    finally:
+        db.close()

@@ -106,11 +106,16 @@ class Restoring:
                 if broken:
                     broken.pop(record.key, None)
 
+    @property
+    def broken(self) -> list[LedgerUnusable]:
+        """Of the records taken in so far, those that count and cannot be read."""
+        return list(self._broken.values())
+
     def finish(self) -> None:
         """All were taken in.
 
         Raises:
             LedgerUnusable: one that counts cannot be read; the first of them is named.
         """
-        for broken in self._broken.values():
+        for broken in self.broken:
             raise broken
