@@ -43,6 +43,10 @@ class FolderInUse(CallmeterError):
     """Another process holds a folder of the data folder that only one may hold."""
 
 
+class FolderUnusable(CallmeterError):
+    """A folder of the data folder cannot be read or written: its disk is full, broken, or not ours to write."""
+
+
 class ClickHouseUnreachable(CallmeterError):
     """ClickHouse does not answer, or refuses the data source name."""
 

@@ -14,6 +14,8 @@ old, for the retention is judged by its clock; such entries go by the generation
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shutil
 import struct
 import time
@@ -25,7 +27,7 @@ from aiokafka.structs import ConsumerRecord
 
 from rating.facts import LONGEST_RETENTION_DAYS
 from rating.versions import Layout, StateError, same
-from streams.errors import FolderInUse, LedgerUnusable
+from streams.errors import FolderInUse, FolderUnusable, LedgerUnusable
 from streams.generations import DAY_S, Generations
 from streams.restore import read_to_end, unreadable
 from streams.settings import Settings
@@ -48,6 +50,10 @@ RECORD_ENTRIES = 30_000
 WRITE_ENTRIES = 4_000
 # Another process that stops, or is killed, lets go of the folder within this time.
 LOCK_WAIT_S = 30.0
+# With these the index itself may be whole.
+DISK_ERRORS = tuple(
+    map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EMFILE))
+)
 
 # Said in the log that often.
 TELL_S = 5.0
@@ -141,6 +147,7 @@ class SeenCallsIndex:
 
         Raises:
             FolderInUse: another process holds the folder.
+            FolderUnusable: its disk is full, or cannot be used. The index is left as it is: nothing is wrong with it.
             LedgerUnusable: the topic has calls that the ledger does not know of: the ledger is lost or older.
         """
         await self._open_folder()
@@ -152,11 +159,18 @@ class SeenCallsIndex:
         await self._catch_up(ledger_position)
 
     async def close(self) -> None:
-        """Write what is pending and let go of the folder."""
+        """Write what is pending and let go of the folder.
+
+        Raises:
+            FolderUnusable: it cannot be written. The next one to open it catches up.
+        """
         if self._store is not None:
             self._write()
             store, self._store = self._store, None
-            await asyncio.to_thread(store.close)
+            try:
+                await asyncio.to_thread(store.close)
+            except Exception as error:
+                raise self._unusable(error) from None
 
     async def _open_folder(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -166,6 +180,8 @@ class SeenCallsIndex:
                 store = await asyncio.to_thread(Generations, self._folder, KEEP_DAYS * DAY_S)
                 break
             except Exception as error:
+                if _is_of_the_disk(error):
+                    raise self._unusable(error) from None
                 if "lock" not in str(error).lower():
                     log.warning("the index of rated calls cannot be opened", reason=str(error))
                     await self._remove_folder()
@@ -229,8 +245,22 @@ class SeenCallsIndex:
 
     def _write(self) -> None:
         assert self._store is not None
-        self._store.write(self._pending, ABOUT.prefix + _ABOUT_NUMBERS.pack(*self._about))
+        try:
+            self._store.write(self._pending, ABOUT.prefix + _ABOUT_NUMBERS.pack(*self._about))
+        except Exception as error:
+            raise self._unusable(error) from None
         self._pending.clear()
+
+    def _unusable(self, error: Exception) -> FolderUnusable:
+        return FolderUnusable(
+            f"the index of rated calls in {self._folder} cannot be written: {error}; nothing is lost, and the meter "
+            "goes on where it was when it is started with room on the disk"
+        )
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether RocksDB passes on that the disk cannot be used, rather than that its files are not as they should be."""
+    return any(reason in str(error) for reason in DISK_ERRORS)
 
 
 class _Telling:

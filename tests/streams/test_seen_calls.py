@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
+from contextlib import contextmanager
 
 import pytest
 from faust.types import TP
@@ -10,7 +12,7 @@ from faust.types import TP
 from rating.seen import call_hash
 from rating.versions import Layout
 from streams import seen_calls
-from streams.errors import FolderInUse, LedgerUnusable
+from streams.errors import FolderInUse, FolderUnusable, LedgerUnusable
 from streams.fenced import FencedProducer
 from streams.seen_calls import WRITE_ENTRIES, SeenCallsIndex
 from streams.topics import ACCOUNT_EVENTS, SEEN_CALLS
@@ -94,6 +96,33 @@ async def test_one_that_died_with_entries_unwritten_catches_up(one, meter):
     meter.index._store = None
     index = await opened(one, 100)
     assert knows(index, range(100))
+    await index.close()
+
+
+@contextmanager
+def full_disk():
+    """No file of this process grows beyond a few bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_disk_that_is_full_when_it_is_closed_is_one_clear_line(meter):
+    with full_disk(), pytest.raises(FolderUnusable, match=r"File too large.*; nothing is lost"):
+        await meter.index.close()
+
+
+async def test_a_disk_that_is_full_when_it_is_opened_is_no_reason_to_build_it_anew(one, meter):
+    await meter.index.close()
+    before = {path.name for path in folder_of(one).iterdir()}
+    with full_disk(), pytest.raises(FolderUnusable, match=r"File too large.*; nothing is lost"):
+        await opened(one, 100)
+    assert before <= {path.name for path in folder_of(one).iterdir()}
+    index = await opened(one, 100)
+    assert knows(index, range(100), absent=range(100, 200))
     await index.close()
 
 
