@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -19,6 +20,8 @@ from streams.observe import TICKS, Watch, observatory
 from streams.producer import FactProducer
 from streams.settings import Settings
 
+# How late the broker's answer may be before the clock is no longer ready. After 30 s it ends.
+SILENCE_S = 5.0
 SHORTEST_INTERVAL = timedelta(milliseconds=1)
 
 log = structlog.get_logger("callmeter")
@@ -43,17 +46,27 @@ async def keep_ticking(settings: Settings, stop: asyncio.Event) -> None:
     interval = max(timedelta(seconds=settings.tick_interval_s), SHORTEST_INTERVAL)
     latest = await clocks(settings)
     check_step(datetime.now(UTC), latest)
-    ready = asyncio.Event()
-    watch = Watch("clock", lambda: None if ready.is_set() else "the first tick to be acknowledged")
+    ticked = False
+    # Since when a tick has been waiting to be acknowledged; None between two ticks.
+    asked_at: float | None = None
+
+    def waiting() -> str | None:
+        if not ticked:
+            return "the first tick to be acknowledged"
+        silent_s = 0.0 if asked_at is None else time.monotonic() - asked_at
+        return f"Kafka: no answer from the broker for {silent_s:.0f} s" if silent_s > SILENCE_S else None
+
+    watch = Watch("clock", waiting)
     async with FactProducer(settings) as producer:
         await observatory.add(watch, settings)
         try:
             while not stop.is_set():
                 at = aligned(datetime.now(UTC), interval)
                 check_step(at, latest)
+                asked_at = time.monotonic()
                 await producer.publish(tick(at))
+                ticked, asked_at = True, None
                 TICKS.inc()
-                ready.set()
                 latest = dict.fromkeys(latest, at)
                 await _sleep_until(at + interval, stop)
         finally:

@@ -146,7 +146,7 @@ class Sink(Workers):
         self._behind: asyncio.Task[None] | None = None
 
     @property
-    def waiting(self) -> str | None:
+    def waiting_for(self) -> str | None:
         """What the role waits for, None if it is ready."""
         if self.patience.reason:
             return f"ClickHouse: {self.patience.reason}"
@@ -260,7 +260,6 @@ def make_sink(settings: Settings, accept_lost: bool = False) -> RoleApp:
         drop_orphans(store)
     sink = Sink(settings, target, accept_lost)
     app = make_app("sink", settings, sink, [table.topic for table in TABLES])
-    app.watch.waiting = lambda: sink.waiting
 
     async def store_runs(stream: Any) -> None:
         async for run in stream:

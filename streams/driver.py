@@ -85,7 +85,7 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         now = time.monotonic()
         if now - self._metadata_at < 0.95 * METADATA_AGE_S:
             self.troubled = True
-        self._metadata_at = now
+        self._metadata_at = self.app.heard_at = now
 
     async def bounds(self, tps: Iterable[TP]) -> Mapping[TP, tuple[int, int]]:
         """Log start and log end of partitions."""

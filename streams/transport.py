@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ import structlog
 from faust.app import BootStrategy
 from faust.tables import TableManager
 
-from streams import driver  # noqa: F401  registers the transport's name
+from streams import driver  # registers the transport's name, too
 from streams.administration import check_topics
 from streams.errors import CallmeterError
 from streams.flight import Flight, Run
@@ -42,6 +43,9 @@ from streams.worker import PartitionWorker, Workers
 __all__ = ["Flight", "PartitionWorker", "RoleApp", "Run", "Workers", "make_app", "runs", "serve"]
 
 log = structlog.get_logger("callmeter")
+
+# How late an answer of the broker may be before the role is no longer ready.
+SILENCE_S = 5.0
 
 
 class WithoutExtras(BootStrategy):
@@ -73,13 +77,31 @@ class Runs(faust.Schema):
 
 
 class RoleApp(faust.App):
-    """A Faust app that ends the process rather than go on after an error, and stops only between batches."""
+    """A Faust app that ends the process rather than go on after an error, and stops only between batches.
+
+    Attributes:
+        heard_at: when a broker last answered, as `time.monotonic` has it; None before the first time.
+    """
 
     BootStrategy = WithoutExtras
     settings: Settings
     workers: Workers
     watch: Watch
     needs: Sequence[str]
+    heard_at: float | None = None
+
+    @property
+    def waiting_for(self) -> str | None:
+        """Why the role is not ready, None if it is.
+
+        That nothing is fetched proves nothing: while ClickHouse is away, say, nothing is asked for. But the client asks
+        for metadata all the time.
+        """
+        if self.heard_at is not None:
+            silent_s = time.monotonic() - self.heard_at
+            if silent_s > driver.METADATA_AGE_S + SILENCE_S:
+                return f"Kafka: no answer from the broker for {silent_s:.0f} s"
+        return self.workers.waiting_for
 
     @property
     def flight(self) -> Flight:
@@ -146,7 +168,7 @@ def make_app(role: str, settings: Settings, workers: Workers, needs: Iterable[st
     app.settings = settings
     app.workers = workers
     app.needs = tuple(needs)
-    app.watch = Watch(role, lambda: workers.waiting_for)
+    app.watch = Watch(role, lambda: app.waiting_for)
     return app
 
 

@@ -1,0 +1,47 @@
+"""While the broker is away a role waits, says that it is not ready, and goes on by itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
+
+from deploy.kafka.broker import KafkaBroker
+from streams.settings import Settings
+from tests.broker import process, produce, wait_until
+from tests.streams.meters import ask, calls, rated, ready, subscribed
+
+
+@pytest.mark.slow
+async def test_idle_roles_are_not_ready_while_the_broker_does_not_answer_and_go_on_afterwards(
+    make_settings: Callable[..., Settings], broker: KafkaBroker
+) -> None:
+    # Nothing expires meanwhile: this is about a broker that answers nobody, not about a group that has moved on.
+    settings = make_settings(partitions=1, session_timeout_s=60.0, tick_interval_s=0.2)
+    await produce(settings, subscribed(1) + calls(1, 0, 3))
+    with ExitStack() as stack:
+        roles = {role: stack.enter_context(process(settings, role)) for role in ("meter", "billing", "clock")}
+        for role in roles.values():
+            await ready(role)
+        await rated(settings, 3)
+        broker.freeze()
+        try:
+            for name, role in roles.items():
+
+                def silent(name: str = name, role: object = role) -> bool:
+                    status, body = ask(role, "/ready")
+                    reason = json.loads(body)["roles"][name]["waiting_for"]
+                    return status == 503 and reason.startswith("Kafka: no answer from the broker for ")
+
+                await wait_until(silent, what=f"{name} to say that the broker is silent")
+                assert f'callmeter_ready{{role="{name}"}} 0.0' in ask(role, "/metrics")[1]
+        finally:
+            broker.thaw()
+        for role in roles.values():
+            await ready(role)
+        await produce(settings, calls(1, 3, 3))
+        await rated(settings, 6)
+        for role in roles.values():
+            assert role.stop() == 0, role.output
