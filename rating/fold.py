@@ -21,6 +21,7 @@ from rating.changes import adjust_wallet, apply_pack, cancel_subscription, set_c
 from rating.cycle import advance
 from rating.facts import (
     END_OF_TIME,
+    LONGEST_RETENTION_DAYS,
     AnyAccountFact,
     CallCompleted,
     CapSet,
@@ -47,6 +48,7 @@ from rating.versions import StateError
 ACCOUNT_EVENTS = "account-events"
 LONGEST_STEP = timedelta(days=35)
 DAY = 86_400
+LONGEST_RETENTION_S = LONGEST_RETENTION_DAYS * DAY
 # A jump over years gives out a lot for each account: a slice of a tick ends after so many outputs, too.
 SLICE_OUTPUTS = 20_000
 SECONDS_IN_ALL_TIME = 100 * 366 * DAY
@@ -239,12 +241,12 @@ class Fold:
         duration_s = check_call(books, call)
         if call.agency_id != account.agency_id:  # type: ignore[union-attr]
             raise Refusal("wrong_agency", "the account belongs to another agency")
-        if first is not None and first[0] < books.offset and self._is_retained(first[1]):
+        if first is not None and first[0] < books.offset and self._is_retained(first[1], refused_s):
             self._duplicate(call, first[0])
             return
-        if refused_s is not None and not self._is_retained(refused_s):
+        if refused_s is not None and refused_s + LONGEST_RETENTION_S < self._clock_s:
             # Whether the platform sent it again since, and it was rated then, may be forgotten by now.
-            raise Refusal("expired", "first refused longer ago than rated calls are known")
+            raise Refusal("expired", f"first refused more than {LONGEST_RETENTION_DAYS} days ago")
         if call.ended_at > self._latest_end:
             raise Refusal(
                 "impossible_times", f"ends more than {books.rules.max_future_s} s after the partition's clock"
@@ -361,9 +363,16 @@ class Fold:
         self.forwards.append(Forward(right, account_id.encode(), value, self.books.offset))
         return True
 
-    def _is_retained(self, clock_s: int) -> bool:
-        """A call rated before the first tick has no time to count from, and is remembered for ever."""
-        return clock_s < 0 or clock_s + self.books.rules.duplicate_retention_days * DAY >= self._clock_s
+    def _is_retained(self, clock_s: int, refused_s: int | None) -> bool:
+        """Whether a rating is within the retention: by now, or by when the other copy was refused first.
+
+        A call rated before the first tick has no time to count from, and is remembered for ever.
+        """
+        if clock_s < 0:
+            return True
+        came_s = self._clock_s if refused_s is None else refused_s
+        retained_s = self.books.rules.duplicate_retention_days * DAY
+        return clock_s + retained_s >= came_s and clock_s + LONGEST_RETENTION_S >= self._clock_s
 
     def _duplicate(self, call: CallCompleted, first_offset: int) -> None:
         account = self.books.account(call.account_id)

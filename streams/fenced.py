@@ -156,6 +156,8 @@ class FencedProducer:
                         batch.close()
                         count = batch.record_count()
                         future = await producer.send_batch(batch, self._settings.topic(topic), partition=partition)
+                        # If another batch is refused first, nobody asks for the outcome of this one.
+                        future.add_done_callback(_noticed)
                         written.append((topic, partition, count, future))
                 await asyncio.gather(*(future for *_, future in written))
         except FENCED:
@@ -171,6 +173,11 @@ class FencedProducer:
         for (topic, _), batches in self._batches.items():
             counted[topic] = counted.get(topic, 0) + sum(batch.record_count() for batch in batches)
         return counted
+
+
+def _noticed(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 class FencedPartition(PartitionWorker):

@@ -173,6 +173,7 @@ def test_a_fact_told_twice_counts_once():
     assert [event["wallet_left_s"] for event in found["billing-events"] if event["type"] == "pack.credited"] == [3_600]
 
 
+@pytest.mark.parametrize("retention_days", [90, 1, 0])
 @pytest.mark.parametrize(
     ("days", "sent_again", "becomes"),
     [
@@ -183,9 +184,12 @@ def test_a_fact_told_twice_counts_once():
         (91, False, "expired"),
     ],
 )
-def test_a_redriven_call_is_rated_only_while_it_is_known_whether_it_was_rated_since(days, sent_again, becomes):
+def test_a_redriven_call_is_rated_only_while_it_is_known_whether_it_was_rated_since(
+    days, sent_again, becomes, retention_days
+):
     refused_at = datetime(2026, 11, 3, 12, tzinfo=UTC)
     log = [
+        {"type": "rules.set", "at": refused_at.isoformat(), "duplicate_retention_days": retention_days},
         tick(refused_at.isoformat()),
         call(1),
         subscription(),
@@ -193,15 +197,39 @@ def test_a_redriven_call_is_rated_only_while_it_is_known_whether_it_was_rated_si
         *([call(1)] if sent_again else []),
         tick((refused_at + timedelta(days=days)).isoformat(), jump=True),
     ]
+    assert redriven(log, refused_at) == becomes
+
+
+@pytest.mark.parametrize(("refused_days", "becomes"), [(1, "duplicates"), (2, "rated-calls")])
+def test_a_redriven_call_is_a_duplicate_of_one_before_it_as_it_was_when_it_first_came(refused_days, becomes):
+    """The id was used again: within the retention of a day, or not."""
+    rated_at = datetime(2026, 11, 3, 12, tzinfo=UTC)
+    refused_at = rated_at + timedelta(days=refused_days)
+    log = [
+        {"type": "rules.set", "at": rated_at.isoformat(), "duplicate_retention_days": 1, "max_call_s": 86_400},
+        subscription(),
+        tick(rated_at.isoformat()),
+        call(1),
+        tick(refused_at.isoformat()),
+        {"type": "rules.set", "at": refused_at.isoformat(), "max_call_s": 1},
+        call(1),
+        {"type": "rules.set", "at": refused_at.isoformat(), "max_call_s": 86_400},
+        tick((refused_at + timedelta(days=9)).isoformat()),
+    ]
+    assert redriven(log, refused_at) == becomes
+
+
+def redriven(log, refused_at):
+    """What becomes of the only letter of a log, when it is re-driven: topic, or reason of another letter."""
     fold = Fold(0, None, SeenInMemory())
     for offset, line in enumerate(encode(log)):
         assert fold.fold(line, offset)
     (letter,) = [value for topic, _, value in fold.outputs if topic == "dead-letters"]
-    assert (letter.reason, letter.offset, letter.clock) == ("no_subscription", 1, refused_at)
+    assert letter.clock == refused_at
     fold.outputs.clear()
     assert fold.fold(letter.value, len(log), refused_s=int(letter.clock.timestamp()))
     (topic, _, value), *_ = fold.outputs
-    assert becomes == (value.reason if topic == "dead-letters" else topic)
+    return value.reason if topic == "dead-letters" else topic
 
 
 def test_a_jump_over_years_is_folded_in_slices_by_what_it_gives_out(monkeypatch):

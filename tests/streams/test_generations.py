@@ -64,6 +64,19 @@ def test_an_entry_is_kept_for_the_keeping_time_and_dropped_before_three_times_it
         assert len(store.begins) <= 2
 
 
+def test_the_disk_of_a_dropped_generation_is_given_back(tmp_path, store):
+    def fill(first: int, clock: int) -> int:
+        """Write many calls out; bytes on the disk then."""
+        store.write({digest(number): value(number, clock) for number in range(first, first + 20_000)}, b"")
+        store.flush()
+        return sum(path.stat().st_size for path in tmp_path.glob("*.sst"))
+
+    sizes = [fill(20_000 * turn, KEEP_S * turn) for turn in range(6)]
+    assert sizes[0] > 20_000 * 20
+    assert sizes[1] == pytest.approx(2 * sizes[0], rel=0.02)
+    assert sizes[2:] == pytest.approx([sizes[1]] * 4, rel=0.02)
+
+
 def test_calls_before_the_first_tick_are_kept_for_ever(store):
     rate(store, {1: -1, 2: -1, 3: -1, 4: 5, 5: 6})
     assert known(store, range(8)) == [1, 2, 3, 4, 5]
