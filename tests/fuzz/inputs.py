@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -124,7 +125,8 @@ def bent(random: Random, line: bytes, other: bytes = b"{}") -> bytes:
 
 
 def _value(random: Random) -> Json:
-    return random.choice(random.choice((NUMBERS, TIMES, TEXTS, OTHERS)))
+    # Copied, or what is put into a list would be in it ever after.
+    return deepcopy(random.choice(random.choice((NUMBERS, TIMES, TEXTS, OTHERS))))
 
 
 def _like(random: Random, name: str, value: Json) -> Json:
