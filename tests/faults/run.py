@@ -51,7 +51,7 @@ class Report:
         return {**asdict(self), "exact": self.exact}
 
 
-async def run(seed: int, seconds: float, folder: Path, say: Say) -> Report:
+async def run(seed: int, seconds: float, folder: Path, say: Say, least: int = 1) -> Report:
     """Break the pipeline for some seconds, then judge it.
 
     Args:
@@ -59,14 +59,15 @@ async def run(seed: int, seconds: float, folder: Path, say: Say) -> Report:
         seconds: how long faults go on; starting, settling and judging come on top.
         folder: an empty one, for everything.
         say: is told what happens.
+        least: so many rounds of faults there are, even if it takes longer.
     """
     report = Report(seed)
     began = time.monotonic()
     say("starting a broker, ClickHouse and the pipeline")
     async with world(seed, folder, seconds) as made:
         until = time.monotonic() + seconds
-        for faults in rounds(seed):
-            if time.monotonic() > until:
+        for number, faults in enumerate(rounds(seed)):
+            if time.monotonic() > until and number >= least:
                 break
             await _round(made, faults, report, say)
         say("letting it settle")

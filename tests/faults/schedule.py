@@ -74,7 +74,7 @@ KINDS = {
     "sink killed after an insert": Kind(1, alone=True),
     "killed in a large tick": Kind(1, alone=True),
     "disk full": Kind(1, seconds=(3.0, 6.0), alone=True),
-    "foreign transaction": Kind(1, seconds=(3.0, 16.0), alone=True),
+    "foreign transaction": Kind(1, seconds=(3.0, 6.0), alone=True),
     "log made anew": Kind(1, alone=True),
 }
 TWO_AT_ONCE = 0.4
