@@ -79,7 +79,7 @@ class Redrive:
         """Re-drive the letters that there are now; those that come meanwhile are left.
 
         Raises:
-            CallmeterError: another one has taken over.
+            CallmeterError: another one has taken over; what was re-driven by then stays so.
             BrokerUnreachable, TopicMissing: there is nothing to read from or to write to.
             LedgerUnusable: the end of ``redrives`` cannot be trusted.
         """
@@ -113,8 +113,8 @@ class Redrive:
             self.redriven += await batch.commit()
         except TakenOver:
             raise CallmeterError(
-                f"another `callmeter dead-letters redrive` has taken over; {self.redriven.total():,} letters were "
-                "re-driven here, each once"
+                "another `callmeter dead-letters redrive` has taken over, or this one stood still for too long; "
+                f"{self.redriven.total():,} letters were re-driven here; run it again for the rest"
             ) from None
         finally:
             await producer.stop()
