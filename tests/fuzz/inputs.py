@@ -118,7 +118,11 @@ class Inputs:
 def bent(random: Random, line: bytes, other: bytes = b"{}") -> bytes:
     """An input made of a record, and of another one: mostly something that is still read to its end."""
     how = random.choices(WAYS, WEIGHTS)[0]
-    made = how(random, line, other)
+    try:
+        made = how(random, line, other)
+    except RecursionError:
+        # It nests too deeply for us, and comes as it is.
+        return line
     # A record at the end of time opens the periods of seventy years: seldom, for it takes as long as a thousand others.
     far = any(year in made for year in (b"2099-", b"2100-")) and random.random() > 0.02
     return line if far else made
