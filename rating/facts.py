@@ -225,13 +225,14 @@ def decode(value: bytes | None) -> Fact:
         fact: Fact = _decode(value)
     except (ValueError, RecursionError) as error:
         raise _explain(value, error) from None
-    if _fraction_too_long(value) or (BACKSLASH in value and _escaped_fraction(value)):
+    escaped = BACKSLASH in value
+    if _fraction_too_long(value) or (escaped and _escaped_fraction(value)):
         _check_fractions(_read_whole(value))
     if not value.isascii():
         # Fields that nobody reads are skipped by the decoder, whatever is in them.
         _read_whole(value)
         _check_ids(fact)
-    elif BACKSLASH in value:
+    elif escaped:
         _check_ids(fact)
     if type(fact) is CallCompleted:
         started_at, answered_at, ended_at = fact.started_at, fact.answered_at, fact.ended_at
