@@ -10,6 +10,8 @@ from tests.oracle.anchored import zone_named
 MAX_INTEGER = 2**53
 TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d(?:\.\d{1,6})?)([Zz]|[+-]\d\d:?\d\d)")
 EARLIEST, BEYOND = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+# Of dates that follow from terms, which may add a hundred years and a hundred more.
+BEYOND_TERMS = datetime(2500, 1, 1, tzinfo=UTC)
 Fact = dict[str, Any]
 Check = Callable[[Any], Any]
 Table = dict[str, tuple[Check, Any]]
@@ -43,6 +45,12 @@ def whole(value: Any) -> int:
     return int(value)
 
 
+def total(value: Any) -> int:
+    """Of amounts, each of which may be at its own bound."""
+    expect(type(value) is int and -(2**62) <= value <= 2**62)
+    return int(value)
+
+
 def natural(value: Any) -> int:
     expect(whole(value) >= 0)
     return int(value)
@@ -66,18 +74,23 @@ def truth(value: Any) -> bool:
     return bool(value)
 
 
-def time(value: Any) -> datetime:
+def time(value: Any, beyond: datetime = BEYOND) -> datetime:
     """Seconds, a zone and at most six digits of a fraction; from 2000 to 2100."""
     parts = TIME.fullmatch(text(value))
     if parts is None:
         raise ValueError
     moment = datetime.fromisoformat(f"{parts[1]}T{parts[2]}{parts[3].upper()}")
-    expect(EARLIEST <= moment < BEYOND)
+    expect(EARLIEST <= moment < beyond)
     return moment
 
 
 def instant(value: Any) -> datetime:
     return time(value).astimezone(UTC)
+
+
+def date(value: Any) -> datetime:
+    """When something is due, or a period ends."""
+    return time(value, BEYOND_TERMS).astimezone(UTC)
 
 
 def currency(value: Any) -> str:
