@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import uvloop
 from aiohttp import web
 
+from jobs.reading import TopicReader
 from sinks.clickhouse import ClickHouseUnreachable, Store, open_store, target_of
-from streams.administration import find_topics
+from streams.administration import create_topics, find_topics
 from streams.errors import BrokerUnreachable
 from streams.settings import Settings
+from streams.topics import LEDGER
 from tests.broker import Process, command, process, wait_until
 from tests.rating.builders import call, subscription
 from tests.security.broker import SecureBroker, token
@@ -169,6 +173,22 @@ async def test_who_is_not_let_in_is_told_why(
     with pytest.raises(BrokerUnreachable, match=says) as raised:
         await find_topics(secured(protocol, **wrong))
     assert_no_secret(str(raised.value))
+
+
+def test_a_connection_by_tls_is_closed_at_once_under_uvloop(secured: Make) -> None:
+    settings = secured("SASL_SSL")
+
+    async def read_often() -> float:
+        await create_topics(settings)
+        began = time.monotonic()
+        for _ in range(4):
+            async with TopicReader(settings, LEDGER, 2) as reader:
+                reader.seek({0: 0, 1: 0})
+                await reader.fetch(0.01)
+        return time.monotonic() - began
+
+    # It takes 30 s for each where the other side's farewell is waited for.
+    assert uvloop.run(read_often()) < 25
 
 
 async def test_plain_text_to_a_listener_that_wants_more_is_refused(secured: Make, secure_broker: SecureBroker) -> None:
