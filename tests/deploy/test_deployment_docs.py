@@ -46,7 +46,9 @@ def test_every_variable_of_the_compose_file_is_documented() -> None:
 def test_commands_that_are_named_are_there() -> None:
     """Whatever follows the program's name is a command, or a group and its command."""
     named = re.findall(
-        r"`callmeter ([\w-]+)(?: ([a-z][\w-]*))?[^`]*`|^docker compose run .*callmeter ([\w-]+)(?: ([a-z][\w-]*))?", TEXT, re.M
+        r"`callmeter ([\w-]+)(?: ([a-z][\w-]*))?[^`]*`|^docker compose run .*callmeter ([\w-]+)(?: ([a-z][\w-]*))?",
+        TEXT,
+        re.M,
     )
     assert named
     for words in named:

@@ -60,7 +60,7 @@ async def test_the_whole_chain_connects_and_says_no_secret(
             clickhouse_ssl_certfile=certificates.client_plain,
             log_level="debug",
         )
-        facts = [subscription(), *(call(number) for number in range(3))]
+        facts = [subscription(price_micros=9_000_000), *(call(number) for number in range(3))]
         said = [
             command(settings, *arguments, stdin="\n".join(map(json.dumps, facts)))
             for arguments in (["topics", "create"], ["migrate"], ["send", "-"])
@@ -73,9 +73,13 @@ async def test_the_whole_chain_connects_and_says_no_secret(
             process(settings, "billing") as job,
         ):
             with Store(target_of(settings)) as store:
-                await wait_until(lambda: store.value("SELECT count() FROM rated_calls") == 3, what="three rated calls")
-                # The billing job's request went round by the meter.
-                await wait_until(lambda: store.value("SELECT count() FROM payment_requests") >= 0)
+
+                def stored(table: str) -> int:
+                    count: int = store.value(f"SELECT count() FROM {table}")
+                    return count
+
+                # The billing job's request goes round by the meter.
+                await wait_until(lambda: (stored("rated_calls"), stored("payment_requests")) == (3, 1), timeout=90)
             for role in (meter, sink, job):
                 await wait_until(lambda role=role: ask(role, "/ready")[0] == 200)
                 pages += [ask(role, page)[1] for page in ("/ready", "/metrics", "/health")]
