@@ -42,6 +42,8 @@ def tls_front(address: str, certificates: Certificates, ask_client: bool) -> Ite
         await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
 
     async def stop() -> None:
+        # Here, for a server is its loop's: closed from another thread while a connection ends, it closes twice.
+        server.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -58,7 +60,6 @@ def tls_front(address: str, certificates: Certificates, ask_client: bool) -> Ite
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
-        server.close()
         asyncio.run_coroutine_threadsafe(stop(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

@@ -9,6 +9,7 @@ import pytest
 
 from sinks.clickhouse import Store
 from sinks.tables import REJECTS, TABLES, Table, reject_columns
+from streams.errors import LedgerUnusable
 from tests.sinks.story import alerts, month, record, written
 
 BY_NAME = {table.name: table for table in TABLES}
@@ -134,9 +135,15 @@ def test_only_the_last_state_of_an_account_in_a_chunk_is_stored() -> None:
     assert columns["kafka_offset"] == sorted(columns["kafka_offset"])
 
 
-def test_a_ledger_of_an_unknown_version_is_a_reject() -> None:
-    chunk = BY_NAME["accounts"].chunk([record("ledger", 0, b"\xff", b"account\x00acct_1")])
-    assert "version 255" in chunk.rejects[0].error
+def test_a_ledger_of_a_newer_version_ends_the_sink() -> None:
+    with pytest.raises(LedgerUnusable, match=r"ledger-0: the record at offset 0, .*acct_1.* of version 255"):
+        BY_NAME["accounts"].chunk([record("ledger", 0, b"\xff", b"account\x00acct_1")])
+
+
+def test_state_of_an_account_that_is_none_is_a_reject() -> None:
+    chunk = BY_NAME["accounts"].chunk([record("ledger", 0, b"\x01?", b"account\x00acct_1")])
+    assert chunk.columns["kafka_offset"] == []
+    assert "truncated" in chunk.rejects[0].error
 
 
 def test_one_bad_record_among_thousands_is_found() -> None:
