@@ -10,17 +10,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from msgspec.structs import astuple
+
 from rating.access import review_access
 from rating.account import Account, Adjustment, Period, Subscription
 from rating.alerts import fire_allowance_alerts, fire_cap_alerts
 from rating.books import Books, Refusal, within_bounds
 from rating.cycle import due_dates, open_next_period, period_boundary
-from rating.duration import billed_seconds, duration_seconds
+from rating.duration import billed_seconds
 from rating.facts import CallCompleted
-from rating.outputs import RATED_CALLS, RatedCall, encode_call
+from rating.outputs import RATED_CALLS, RatedCall, encode_into
 from rating.period import index_at
 from rating.terms import LARGEST
-from rating.waterfall import draw
+from rating.waterfall import Drawdown, draw
 
 
 class ClosedHome(NamedTuple):
@@ -54,45 +56,43 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
     tariff = books.tariffs[period.terms_id]
     billed_s, fee = billed_seconds(tariff, duration_s, call.outcome, call.test)
     left_s = period.allowance_left_s
-    drawn: tuple[int, int, int, int, int, int, int]
+    drawn = draw(tariff, billed_s, left_s, account.wallet_s, account.credit_micros)
     if written_off:
-        fee = 0
-        drawn = (0, 0, 0, 0, 0, billed_s, 0)
-    elif billed_s <= left_s:
-        drawn = (billed_s, 0, 0, 0, 0, 0, 0)
-    else:
-        drawn = draw(tariff, billed_s, left_s, account.wallet_s, account.credit_micros)
+        fee, drawn = 0, (0, 0, 0, 0, 0, billed_s, 0)
     allowance_s, wallet_s, _, credit_micros, overage_s, written_off_s, overage_micros = drawn
     total_s, amount = period.billed_s + billed_s, overage_micros + fee
     if total_s > LARGEST or (amount and period.overage_micros + period.fee_micros + amount > LARGEST):
         raise Refusal("out_of_range", "the period's billed seconds or usage would exceed 2^53")
 
-    used_s = 0
+    # Most of these are 0 for most calls, and each field takes its time.
     period.calls += 1
     period.billed_s = total_s
+    if allowance_s:
+        period.allowance_s += allowance_s
+        left_s -= allowance_s
+        period.allowance_left_s = left_s
+    if allowance_s != billed_s:
+        if wallet_s:
+            period.wallet_s += wallet_s
+            account.wallet_s -= wallet_s
+        if credit_micros:
+            period.credit_micros += credit_micros
+            account.credit_micros -= credit_micros
+        if overage_s:
+            period.overage_s += overage_s
+            period.overage_micros += overage_micros
+        if written_off_s:
+            period.written_off_s += written_off_s
     if fee:
         period.fee_micros += fee
     if late:
         period.late_calls += 1
-    if allowance_s:
-        left_s -= allowance_s
-        used_s = period.allowance_s + allowance_s
-        period.allowance_s = used_s
-        period.allowance_left_s = left_s
-    if allowance_s != billed_s:
-        period.wallet_s += wallet_s
-        period.credit_micros += credit_micros
-        period.overage_s += overage_s
-        period.written_off_s += written_off_s
-        period.overage_micros += overage_micros
-        account.wallet_s -= wallet_s
-        account.credit_micros -= credit_micros
     _give_out(
         books, account, call, period.subscription_id, period.start, duration_s, billed_s, fee, drawn, left_s, late
     )
-    if used_s:
+    if allowance_s:
         levels, fired = tariff.levels, period.alerts_fired
-        if fired < len(levels) and used_s * 100 >= levels[fired] * period.included_s:
+        if fired < len(levels) and period.allowance_s * 100 >= levels[fired] * period.included_s:
             fire_allowance_alerts(books, account, period, ended_at)
     cap = account.cap
     if cap is not None:
@@ -129,14 +129,15 @@ def _adjust(books: Books, account: Account, call: CallCompleted, duration_s: int
     belongs = (home.subscription.subscription_id, home.period_start)
     closed = last if last is not None and (last.subscription_id, last.start) == belongs else None
     drawn = draw(tariff, billed_s, closed.allowance_left_s if closed else 0, account.wallet_s, account.credit_micros)
-    amount = drawn.overage_micros + fee
+    allowance_s, wallet_s, _, credit_micros, _, _, overage_micros = drawn
+    amount = overage_micros + fee
     adjustment = next((a for a in account.adjustments if a.period_start == home.period_start), None)
     within_bounds("the adjustment", (adjustment.amount_micros if adjustment else 0) + amount)
     within_bounds("the adjusted seconds", (adjustment.billed_s if adjustment else 0) + billed_s)
-    account.wallet_s -= drawn.wallet_s
-    account.credit_micros -= drawn.credit_micros
+    account.wallet_s -= wallet_s
+    account.credit_micros -= credit_micros
     if closed:
-        closed.allowance_left_s -= drawn.allowance_s
+        closed.allowance_left_s -= allowance_s
     subscription_id = home.subscription.subscription_id
     left_s = closed.allowance_left_s if closed else 0
     _give_out(books, account, call, subscription_id, home.period_start, duration_s, billed_s, fee, drawn, left_s, True)
@@ -171,32 +172,18 @@ def _give_out(
     duration_s: int,
     billed_s: int,
     fee: int,
-    drawn: tuple[int, int, int, int, int, int, int],
+    drawn: Drawdown,
     allowance_left_s: int,
     late: bool,
 ) -> None:
     allowance_s, wallet_s, credit_s, credit_micros, overage_s, written_off_s, overage_micros = drawn
     amount = overage_micros + fee
-    cost = call.cost_micros
     currency = account.currency
-    known = cost is not None and (call.cost_currency is None or call.cost_currency == currency)
-    account_id = call.account_id
-    rated = RatedCall(
-        call.call_id,
-        account_id,
-        call.agency_id,
-        call.campaign_id,
-        call.agent_id,
-        call.direction,
-        call.from_number,
-        call.to_number,
-        call.started_at,
-        call.answered_at,
-        call.ended_at,
-        call.outcome,
-        call.test,
-        call.tier,
-        call.cost_currency,
+    margin = call.cost_micros
+    if margin is not None:
+        margin = amount - margin if call.cost_currency is None or call.cost_currency == currency else None
+    rated = RatedCall(  # type: ignore[call-arg]  # mypy takes the tuple for the whole
+        *astuple(call),
         subscription_id,
         period_start,
         duration_s,
@@ -209,8 +196,7 @@ def _give_out(
         written_off_s,
         fee,
         amount,
-        cost,
-        amount - cost if known else None,  # type: ignore[operator]
+        margin,
         currency,
         allowance_left_s,
         account.wallet_s,
@@ -219,14 +205,16 @@ def _give_out(
         books.partition,
         books.offset,
     )
-    books.outputs.append((RATED_CALLS, account_id.encode(), encode_call(rated, books.buffer)))
+    buffer = books.buffer
+    encode_into(rated, buffer)
+    books.outputs.append((RATED_CALLS, call.account_id.encode(), bytes(buffer)))
 
 
 def check_call(books: Books, call: CallCompleted) -> int:
     """Check what a call says of itself, whatever its account.
 
     Returns:
-        Its duration in whole seconds.
+        Whole seconds from answer to end, rounded up; 0 if never answered.
 
     Raises:
         Refusal: ``impossible_times``.
@@ -240,7 +228,8 @@ def check_call(books: Books, call: CallCompleted) -> int:
         raise Refusal("impossible_times", "answered_at is before started_at")
     if ended_at < answered_at:
         raise Refusal("impossible_times", "ended_at is before answered_at")
-    duration_s = duration_seconds(answered_at, ended_at)
+    lasted = ended_at - answered_at
+    duration_s = lasted.days * 86_400 + lasted.seconds + (lasted.microseconds > 0)
     if duration_s > books.rules.max_call_s:
         raise Refusal("impossible_times", f"lasts {duration_s} s; the longest call is {books.rules.max_call_s} s")
     return duration_s

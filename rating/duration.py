@@ -1,28 +1,18 @@
-"""Billed seconds of a call: duration, policy, minimum, increments.
+"""Billed seconds of a call: policy, minimum, increments.
 
 The worked example of the domain: 4 min 3.2 s at 60/6 is 244 s, billed as ``60 + 31 * 6 = 246`` s.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from rating.terms import Tariff
-
-
-def duration_seconds(answered_at: datetime | None, ended_at: datetime) -> int:
-    """Whole seconds from answer to end, rounded up; 0 if never answered. Integer arithmetic throughout."""
-    if answered_at is None:
-        return 0
-    span = ended_at - answered_at
-    return span.days * 86_400 + span.seconds + (span.microseconds > 0)
 
 
 def billed_seconds(tariff: Tariff, duration_s: int, outcome: str, test: bool) -> tuple[int, int]:
     """Billed seconds and connection fee of a call.
 
     Args:
-        duration_s: see `duration_seconds`.
+        duration_s: whole seconds from answer to end, rounded up; 0 if never answered.
         outcome: outcome as reported.
         test: a test call, billed only where the terms bill test calls and its outcome.
 

@@ -40,20 +40,23 @@ class Undecodable(ValueError):
 
 
 class CallCompleted(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag="call.completed"):
-    """One completed call, as the platform reports it. ``cost_currency`` None means the terms' currency."""
+    """One completed call, as the platform reports it. ``cost_currency`` None means the terms' currency.
+
+    The fields are in the order of the rated call, which begins with them.
+    """
 
     call_id: Id
     account_id: Id
     agency_id: Id
-    direction: Literal["inbound", "outbound", "web"]
-    started_at: Time
-    ended_at: Time
-    outcome: Literal["answered", "voicemail", "no_answer", "busy", "failed", "canceled"]
-    answered_at: Time | None = None
     campaign_id: Id | None = None
     agent_id: Id | None = None
+    direction: Literal["inbound", "outbound", "web"]
     from_number: str | None = None
     to_number: str | None = None
+    started_at: Time
+    answered_at: Time | None = None
+    ended_at: Time
+    outcome: Literal["answered", "voicemail", "no_answer", "busy", "failed", "canceled"]
     test: bool = False
     tier: str | None = None
     cost_micros: Count | None = None

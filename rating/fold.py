@@ -130,7 +130,8 @@ class Fold:
         self.books = Books(partition)
         self._clock_s = -1
         self._latest_end = END_OF_TIME
-        self._rated: dict[bytes, tuple[int, int]] = {}
+        # Rated, and not yet told to `seen`; no tick comes in between.
+        self._rated: dict[bytes, int] = {}
 
     @property
     def outputs(self) -> list[Output]:
@@ -172,7 +173,9 @@ class Fold:
         for record, call, digest, first in zip(records, calls, hashes, self.seen.find(hashes), strict=False):
             books.offset = record.offset
             try:
-                fold_call(call, digest, rated.get(digest) or first, record.value)
+                if digest in rated:
+                    first = rated[digest], self._clock_s
+                fold_call(call, digest, first, record.value)
             except Refusal as refusal:
                 self._dead_letter(refusal.reason, str(refusal), record.value, record.key)
         self._remember()
@@ -253,12 +256,12 @@ class Fold:
             )
         rate_call(books, account, call, duration_s)  # type: ignore[arg-type]
         books.touched[account_id] = account  # type: ignore[assignment]
-        self._rated[digest] = (books.offset, self._clock_s)
+        self._rated[digest] = books.offset
 
     def _remember(self) -> None:
         """What was rated is seen from now on."""
         if self._rated:
-            self.seen.put(self._rated)
+            self.seen.put(self._rated, self._clock_s)
             self._rated.clear()
 
     def _account_fact(self, fact: AnyAccountFact, value: bytes | None, forwarded: bool) -> None:

@@ -47,7 +47,7 @@ Output: TypeAlias = tuple[str, bytes | None, "bytes | DeadLetter"]
 
 
 class RatedCall(msgspec.Struct, gc=False):
-    """A call with where each of its seconds came from and what it costs.
+    """A call, all its fields first, with where each of its seconds came from and what it costs.
 
     ``billed_s = allowance_s + wallet_s + credit_s + overage_s + written_off_s``. ``amount_micros`` is what the
     call adds to the usage line: overage and fee; money drawn from credit is ``credit_micros`` and was paid before.
@@ -69,6 +69,7 @@ class RatedCall(msgspec.Struct, gc=False):
     outcome: str
     test: bool
     tier: str | None
+    cost_micros: int | None
     cost_currency: str | None
     subscription_id: str
     period_start: datetime
@@ -82,7 +83,6 @@ class RatedCall(msgspec.Struct, gc=False):
     written_off_s: int
     fee_micros: int
     amount_micros: int
-    cost_micros: int | None
     margin_micros: int | None
     currency: str
     allowance_left_s: int
@@ -94,10 +94,5 @@ class RatedCall(msgspec.Struct, gc=False):
 
 
 encode = msgspec.json.Encoder().encode
-_encode_into = msgspec.json.Encoder().encode_into
-
-
-def encode_call(rated: RatedCall, buffer: bytearray) -> bytes:
-    """Like ``encode``, by way of a buffer that need not grow: cheaper. The buffer's content is nobody else's."""
-    _encode_into(rated, buffer)
-    return bytes(buffer)
+# Into a buffer that need not grow: cheaper.
+encode_into = msgspec.json.Encoder().encode_into

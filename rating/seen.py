@@ -27,8 +27,8 @@ class SeenCalls(Protocol):
     def find(self, hashes: Sequence[bytes]) -> Sequence[tuple[int, int] | None]:
         """For each of these calls where and when it was rated, or None."""
 
-    def put(self, rated: Mapping[bytes, tuple[int, int]]) -> None:
-        """Remember calls as rated."""
+    def put(self, rated: Mapping[bytes, int], clock_s: int) -> None:
+        """Remember calls as rated: their offsets, and the clock at the time."""
 
 
 class SeenInMemory(dict[bytes, tuple[int, int]]):
@@ -38,6 +38,6 @@ class SeenInMemory(dict[bytes, tuple[int, int]]):
         """For each of these calls where and when it was rated, or None."""
         return list(map(self.get, hashes))
 
-    def put(self, rated: Mapping[bytes, tuple[int, int]]) -> None:
-        """Remember calls as rated."""
-        self.update(rated)
+    def put(self, rated: Mapping[bytes, int], clock_s: int) -> None:
+        """Remember calls as rated: their offsets, and the clock at the time."""
+        self.update((digest, (offset, clock_s)) for digest, offset in rated.items())

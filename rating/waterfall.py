@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypeAlias
 
 from rating.terms import Tariff
 
-
-class Drawdown(NamedTuple):
-    """Where the billed seconds of a call come from. Seconds, but for the two amounts in micros."""
-
-    allowance_s: int
-    wallet_s: int
-    credit_s: int
-    credit_micros: int
-    overage_s: int
-    written_off_s: int
-    overage_micros: int
+# Where the billed seconds of a call come from: allowance_s, wallet_s, credit_s, credit_micros, overage_s,
+# written_off_s, overage_micros. A plain tuple, for one is made for each call.
+Drawdown: TypeAlias = tuple[int, int, int, int, int, int, int]
 
 
 def draw(tariff: Tariff, billed_s: int, allowance_left_s: int, wallet_s: int, credit_micros: int) -> Drawdown:
@@ -28,22 +20,28 @@ def draw(tariff: Tariff, billed_s: int, allowance_left_s: int, wallet_s: int, cr
         allowance_left_s: seconds left of the period's allowance.
         wallet_s: purchased seconds.
         credit_micros: prepaid money; it pays the largest whole number of seconds that it can at the overage rate.
+
+    Returns:
+        seconds from the allowance, the wallet and the credit, micros taken from the credit, seconds of overage, seconds
+        written off, micros of overage.
     """
     from_allowance = billed_s if billed_s <= allowance_left_s else allowance_left_s
     left = billed_s - from_allowance
     if not left:
-        return Drawdown(from_allowance, 0, 0, 0, 0, 0, 0)
-    from_wallet = left if left <= wallet_s else wallet_s
-    left -= from_wallet
+        return (from_allowance, 0, 0, 0, 0, 0, 0)
+    from_wallet = 0
+    if wallet_s:
+        from_wallet = left if left <= wallet_s else wallet_s
+        left -= from_wallet
     rate = tariff.rate
     from_credit = paid = 0
-    if left and credit_micros > 0 and rate > 0:
+    if credit_micros > 0 and left and rate > 0:
         from_credit = min(left, (60 * credit_micros + 29) // rate)
         paid = (from_credit * rate + 30) // 60
         left -= from_credit
     if tariff.blocked:
-        return Drawdown(from_allowance, from_wallet, from_credit, paid, 0, left, 0)
-    return Drawdown(from_allowance, from_wallet, from_credit, paid, left, 0, (left * rate + 30) // 60)
+        return (from_allowance, from_wallet, from_credit, paid, 0, left, 0)
+    return (from_allowance, from_wallet, from_credit, paid, left, 0, (left * rate + 30) // 60)
 
 
 def pools_are_empty(tariff: Tariff, allowance_left_s: int, wallet_s: int, credit_micros: int) -> bool:

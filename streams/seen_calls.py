@@ -21,6 +21,7 @@ import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
+from itertools import chain, repeat
 
 import structlog
 from aiokafka.structs import ConsumerRecord
@@ -95,7 +96,7 @@ class SeenCallsIndex:
         self._partition = partition
         self._folder = settings.folder / "seen-calls" / self._topic / str(partition)
         self._pending: dict[bytes, bytes] = {}
-        self._fresh: list[bytes] = []
+        self._fresh: dict[bytes, bytes] = {}
         self._about = (0, -1, bytes(HASH_BYTES))
         self._store: Generations | None = None
         self._find: Callable[[list[bytes]], Sequence[bytes | None]]
@@ -111,20 +112,19 @@ class SeenCallsIndex:
         values = (pending.get(digest) or value for digest, value in zip(hashes, found, strict=True))
         return [_unpack(value) if value else None for value in values]
 
-    def put(self, rated: Mapping[bytes, tuple[int, int]]) -> None:
-        """Remember calls as rated."""
-        pending, fresh = self._pending, self._fresh
-        for digest, (offset, clock) in rated.items():
-            value = pending[digest] = _pack(offset, clock)
-            fresh.append(digest + value)
+    def put(self, rated: Mapping[bytes, int], clock_s: int) -> None:
+        """Remember calls as rated: their offsets, and the clock at the time."""
+        entries = dict(zip(rated, map(_pack, rated.values(), repeat(clock_s)), strict=True))
+        self._pending.update(entries)
+        self._fresh.update(entries)
 
     # -- around a transaction
 
     def take_records(self) -> list[bytes]:
         """Values of the ``seen-calls`` records for the transaction at hand: what was put since the last time."""
-        fresh, self._fresh = self._fresh, []
-        starts = range(0, len(fresh), RECORD_ENTRIES)
-        return [RECORD.prefix + b"".join(fresh[at : at + RECORD_ENTRIES]) for at in starts]
+        fresh, self._fresh = list(chain.from_iterable(self._fresh.items())), {}
+        starts = range(0, len(fresh), 2 * RECORD_ENTRIES)
+        return [RECORD.prefix + b"".join(fresh[at : at + 2 * RECORD_ENTRIES]) for at in starts]
 
     def committed(self, records: Sequence[bytes], end: int) -> None:
         """The transaction was committed, so what was put may be written to disk, now or later.

@@ -59,7 +59,7 @@ class Settings(BaseSettings):
         "callmeter", min_length=1, description="Prefix of the transactional ids; fences zombies"
     )
 
-    batch_records: int = Field(20_000, ge=1, description="Most records in one transaction of the meter")
+    batch_records: int = Field(10_000, ge=1, description="Most records in one transaction of the meter")
     flight_records: int = Field(40_000, ge=1, description="Most records fetched and not yet committed, per worker")
     session_timeout_s: float = Field(6.0, gt=0)
     transaction_timeout_s: float = Field(30.0, gt=0)

@@ -4,7 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from rating.duration import billed_seconds, duration_seconds
+from rating.books import Books
+from rating.calls import check_call
+from rating.duration import billed_seconds
+from rating.facts import CallCompleted
 from rating.terms import Outcomes, Tariff, Terms
 
 AT = datetime(2026, 11, 3, 10, 0, tzinfo=UTC)
@@ -14,16 +17,29 @@ def tariff(**fields):
     return Tariff(Terms(**{"plan": "p", "currency": "USD", "interval": "month", **fields}))
 
 
+def duration(answered_at, ended_at):
+    """Whole seconds of a call with these times."""
+    books = Books(0)
+    books.rules.max_call_s = 100_000
+    return check_call(
+        books,
+        CallCompleted(
+            call_id="c", account_id="a", agency_id="g", direction="web", outcome="answered",
+            started_at=AT, answered_at=answered_at, ended_at=ended_at,
+        ),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("micros", "seconds"),
     [(0, 0), (1, 1), (999_999, 1), (1_000_000, 1), (1_000_001, 2), (243_200_000, 244), (86_400_000_001, 86_401)],
 )
 def test_duration_rounds_up_to_whole_seconds(micros, seconds):
-    assert duration_seconds(AT, AT + timedelta(microseconds=micros)) == seconds
+    assert duration(AT, AT + timedelta(microseconds=micros)) == seconds
 
 
 def test_a_call_never_answered_lasts_no_second():
-    assert duration_seconds(None, AT) == 0
+    assert duration(None, AT) == 0
 
 
 @pytest.mark.parametrize(

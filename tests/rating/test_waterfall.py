@@ -1,11 +1,15 @@
 """The drawdown: fixed order, exact amounts, nothing lost between the pools."""
 
+from collections import namedtuple
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rating.terms import Tariff, Terms
 from rating.waterfall import draw, pools_are_empty
+
+Drawn = namedtuple("Drawn", "allowance_s wallet_s credit_s credit_micros overage_s written_off_s overage_micros")
 
 
 def tariff(rate=120_000, overage="billed"):
@@ -39,7 +43,7 @@ def test_blocked_overage_is_written_off_at_no_amount():
 def test_every_billed_second_has_one_source_and_no_pool_goes_below_zero(
     billed, allowance, wallet, credit, rate, blocked
 ):
-    drawn = draw(tariff(rate, "blocked" if blocked else "billed"), billed, allowance, wallet, credit)
+    drawn = Drawn(*draw(tariff(rate, "blocked" if blocked else "billed"), billed, allowance, wallet, credit))
     assert drawn.allowance_s + drawn.wallet_s + drawn.credit_s + drawn.overage_s + drawn.written_off_s == billed
     assert drawn.allowance_s <= allowance
     assert drawn.wallet_s <= wallet

@@ -49,7 +49,7 @@ class Meter:
         self.index = index
 
     async def rate(self, numbers) -> None:
-        self.index.put({digest(number): (number, CLOCK) for number in numbers})
+        self.index.put({digest(number): number for number in numbers}, CLOCK)
         records = self.index.take_records()
         for record in records:
             self.producer.add(SEEN_CALLS, None, record)
@@ -169,7 +169,7 @@ async def test_many_calls_of_one_transaction_are_several_records(one):
     index = SeenCallsIndex(one, 0)
     await index.open(0)
     for number in range(70_000):
-        index.put({number.to_bytes(16, "big"): (number, -1)})
+        index.put({number.to_bytes(16, "big"): number}, -1)
     assert [len(record) for record in index.take_records()] == [960_001, 960_001, 320_001]
     assert index.take_records() == []
     index._pending.clear()
