@@ -18,6 +18,8 @@ from tests.oracle.anchored import boundary
 DAY = timedelta(days=1)
 OUTCOMES = ("answered",) * 12 + ("voicemail", "no_answer", "busy", "failed")
 CURRENCIES = ("USD", "EUR", "JPY")
+# The first so many accounts have four calls in five, and keep their subscriptions.
+BUSIEST = 10
 # The first field of every fact: sender and number.
 SENT = "sent"
 
@@ -195,8 +197,9 @@ class Sender:
         if kind < 9:
             return self._market.subscription(f"{self._name}-new-{number}", now - DAY + timedelta(seconds=10))
         when = rnd.choice(("now", "period_end"))
-        # Mostly a mistake, or there would soon be nobody left.
-        subscription = f"sub-{account}" if rnd.random() < 0.05 else "sub-nobody"
+        # Mostly a mistake, and never of those who call most, or there would soon be nobody left to rate.
+        ends = rnd.random() < 0.3 and int(account.removeprefix("acct_")) >= BUSIEST
+        subscription = f"sub-{account}" if ends else "sub-nobody"
         return fact | {"type": "subscription.canceled", "subscription_id": subscription, "when": when}
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.faults.breaking import BREAK
+from tests.faults.facts import Market, Sender
 from tests.faults.run import run
 from tests.faults.schedule import KINDS, rounds
 
@@ -44,3 +47,18 @@ def test_every_kind_comes_up_before_any_comes_too_often() -> None:
 
 def test_every_kind_can_be_done() -> None:
     assert KINDS.keys() == BREAK.keys()
+
+
+def test_what_is_sent_stays_worth_rating_however_long_a_run_lasts() -> None:
+    sender = Sender(Market(5, 150, datetime.now(UTC), 600), "platform")
+    ended: set[str] = set()
+    calls = in_vain = 0
+    for number in range(20_000):
+        value, account, _ = sender.fact(number)
+        assert account is not None
+        calls += b'"call.completed"' in value
+        in_vain += account in ended
+        if b'"subscription.canceled"' in value and json.loads(value)["subscription_id"] != "sub-nobody":
+            ended.add(account)
+    assert ended
+    assert in_vain < calls / 20
