@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from rating.account import Account
 from rating.books import Books
+from rating.caps import fire_caps, hard_cap_is_reached
 from rating.outputs import ACCESS_EVENTS
 from rating.terms import Cap
 from rating.waterfall import pools_are_empty
@@ -31,7 +32,9 @@ def reasons_to_be_off(books: Books, account: Account) -> list[str]:
     newest = account.newest
     if newest is not None:
         cap = account.cap
-        if cap is not None and cap.mode == "hard" and cap_is_reached(cap, 100, newest.billed_s, newest.usage_micros):
+        if (
+            cap is not None and cap.mode == "hard" and cap_is_reached(cap, 100, newest.billed_s, newest.usage_micros)
+        ) or (account.caps is not None and hard_cap_is_reached(account, account.caps, newest)):
             reasons.append("cap_reached")
         tariff = books.tariffs[newest.terms_id]
         if pools_are_empty(tariff, newest.allowance_left_s, account.wallet_s, account.credit_micros):
@@ -43,7 +46,9 @@ def reasons_to_be_off(books: Books, account: Account) -> list[str]:
 
 
 def review_access(books: Books, account: Account, at: datetime) -> None:
-    """Look at the reasons after a fact, and give out ``access.changed`` if they are others than before."""
+    """Look at caps that have a name, then at the reasons, and give out ``access.changed`` if they are others now."""
+    if account.caps is not None:
+        fire_caps(books, account, account.caps, at)
     reasons = reasons_to_be_off(books, account)
     if reasons == account.reasons:
         return

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from rating.terms import Cap
+from rating.terms import Cap, NamedCap
 
 
 class Adjustment(msgspec.Struct, array_like=True):
@@ -27,7 +27,8 @@ class Period(msgspec.Struct, array_like=True, kw_only=True):
     """One open period ``[start, end)`` with its own terms and counters (seconds and micros).
 
     ``alerts_fired`` counts the allowance levels fired (ascending, so a number says which); ``cap_levels_fired`` names
-    the percent levels of the cap.
+    the percent levels of the cap, ``caps_fired`` those of the caps that have a name. ``cost_micros`` and
+    ``margin_micros`` are of the calls whose cost is known in the account's currency.
     """
 
     start: datetime
@@ -48,6 +49,9 @@ class Period(msgspec.Struct, array_like=True, kw_only=True):
     fee_micros: int = 0
     alerts_fired: int = 0
     cap_levels_fired: list[int] = []
+    cost_micros: int = 0
+    margin_micros: int = 0
+    caps_fired: dict[str, list[int]] | None = None
 
     @property
     def usage_micros(self) -> int:
@@ -76,6 +80,32 @@ class Subscription(msgspec.Struct, array_like=True, kw_only=True):
     status: str = "active"
 
 
+class Day(msgspec.Struct, array_like=True, kw_only=True):
+    """A local calendar day ``[start, end)``, as ticks tell it, and what was rated in it (seconds and micros)."""
+
+    start: datetime
+    end: datetime
+    billed_s: int = 0
+    usage_micros: int = 0
+    cost_micros: int = 0
+    margin_micros: int = 0
+    caps_fired: dict[str, list[int]] = {}
+
+
+class Caps(msgspec.Struct, array_like=True, kw_only=True):
+    """The caps of an account that have a name.
+
+    Attributes:
+        caps: as they were set last.
+        day: what was rated today; None where no cap is per day.
+        rearmed: how often levels of a wallet fired anew: it keeps the ids of alerts apart.
+    """
+
+    caps: tuple[NamedCap, ...]
+    day: Day | None = None
+    rearmed: int = 0
+
+
 class Account(msgspec.Struct, array_like=True, kw_only=True):
     """The hot state of an account.
 
@@ -86,6 +116,7 @@ class Account(msgspec.Struct, array_like=True, kw_only=True):
         reasons: why access is off, sorted; calls are allowed when empty.
         adjustments: late calls of closed periods, not yet asked for.
         next_due: unix microseconds at which a tick has something to do here; None for never.
+        caps: those that have a name; None where there never were any.
     """
 
     account_id: str
@@ -100,6 +131,7 @@ class Account(msgspec.Struct, array_like=True, kw_only=True):
     last_closed: ClosedPeriod | None = None
     adjustments: list[Adjustment] = []
     next_due: int | None = None
+    caps: Caps | None = None
 
     @property
     def newest(self) -> Period | None:

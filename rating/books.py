@@ -136,6 +136,9 @@ class Books:
         if closing is not None:
             closes = closing_time(self, closing)
             due = closes if due is None or closes < due else due
+        caps = account.caps
+        if caps is not None and caps.day is not None and account.periods and (due is None or caps.day.end < due):
+            due = caps.day.end
         micros = None if due is None else unix_micros(due)
         if micros != account.next_due:
             account.next_due = micros

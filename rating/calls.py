@@ -16,6 +16,7 @@ from rating.access import review_access
 from rating.account import Account, Adjustment, Period, Subscription
 from rating.alerts import fire_allowance_alerts, fire_cap_alerts
 from rating.books import Books, Refusal, within_bounds
+from rating.caps import count_cost, count_today
 from rating.cycle import due_dates, open_next_period, period_boundary
 from rating.duration import billed_seconds
 from rating.facts import CallCompleted
@@ -63,6 +64,12 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
     total_s, amount = period.billed_s + billed_s, overage_micros + fee
     if total_s > LARGEST or (amount and period.overage_micros + period.fee_micros + amount > LARGEST):
         raise Refusal("out_of_range", "the period's billed seconds or usage would exceed 2^53")
+    cost = call.cost_micros
+    if cost is not None:
+        if call.cost_currency is not None and call.cost_currency != account.currency:
+            cost = None
+        else:
+            count_cost(period, cost, amount)
 
     # Most of these are 0 for most calls, and each field takes its time.
     period.calls += 1
@@ -87,6 +94,9 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
         period.fee_micros += fee
     if late:
         period.late_calls += 1
+    caps = account.caps
+    if caps is not None and caps.day is not None:
+        count_today(caps.day, billed_s, amount, cost)
     _give_out(
         books, account, call, period.subscription_id, period.start, duration_s, billed_s, fee, drawn, left_s, late
     )
@@ -97,7 +107,7 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
     cap = account.cap
     if cap is not None:
         fire_cap_alerts(books, account, ended_at)
-    if cap is not None or tariff.blocked or account.reasons or len(periods) > 1:
+    if cap is not None or caps is not None or tariff.blocked or account.reasons or len(periods) > 1:
         review_access(books, account, ended_at)
 
 

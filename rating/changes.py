@@ -7,8 +7,17 @@ from datetime import UTC
 from rating.access import review_access
 from rating.account import Account, Subscription
 from rating.books import Books, Refusal, within_bounds
+from rating.caps import begin_day, replace_caps
 from rating.cycle import due_dates, end_subscription, open_next_period
-from rating.facts import CapSet, PackApplied, SubscriptionCanceled, SubscriptionStarted, WalletAdjusted
+from rating.facts import (
+    AccountFact,
+    CapSet,
+    CapsSet,
+    PackApplied,
+    SubscriptionCanceled,
+    SubscriptionStarted,
+    WalletAdjusted,
+)
 
 
 def start_subscription(books: Books, account: Account | None, fact: SubscriptionStarted) -> None:
@@ -42,6 +51,8 @@ def start_subscription(books: Books, account: Account | None, fact: Subscription
     account.cap = terms.cap
     books.emit_billing("subscription.status_changed", account, anchor, {"status": "active", "previous": previous})
     open_next_period(books, account, anchor)
+    if books.clock is not None:
+        begin_day(books, account, books.clock)
     _applied(books, account, fact)
 
 
@@ -132,10 +143,12 @@ def set_cap(books: Books, account: Account, fact: CapSet) -> None:
     _applied(books, account, fact)
 
 
-def _applied(
-    books: Books,
-    account: Account,
-    fact: SubscriptionStarted | SubscriptionCanceled | PackApplied | WalletAdjusted | CapSet,
-) -> None:
+def set_caps(books: Books, account: Account, fact: CapsSet) -> None:
+    """Replace the account's caps that have a name; they stay through all its subscriptions."""
+    replace_caps(books, account, fact.caps, fact.at)
+    _applied(books, account, fact)
+
+
+def _applied(books: Books, account: Account, fact: AccountFact) -> None:
     books.schedule(account)
     review_access(books, account, fact.at)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from rating.account import Account, ClosedPeriod, Period
 from rating.books import Books, closing_time, first_to_close
+from rating.caps import begin_day
 from rating.period import boundary, days_later
 from rating.request import recurring_lines
 from rating.terms import Terms
@@ -118,4 +119,6 @@ def advance(books: Books, account: Account, now: datetime) -> None:
             _close_period(books, account, closing, at)
         else:
             end_subscription(books, account, at)
+    if account.caps is not None and account.periods:
+        begin_day(books, account, now)
     books.schedule(account)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from rating.terms import Cap, Count, Currency, Id, Signed, Sum, Terms
+from rating.terms import Cap, Count, Currency, Id, NamedCap, Signed, Sum, Terms, check_caps
 
 MAX_FACT_BYTES = 262_144
 # What was rated is known for a day longer: by the topic seen-calls, and by the index that is made from it.
@@ -110,6 +110,16 @@ class CapSet(AccountFact, frozen=True, kw_only=True, tag="cap.set"):
     cap: Cap | None
 
 
+class CapsSet(AccountFact, frozen=True, kw_only=True, tag="caps.set"):
+    """The account's caps that have a name, in place of those it has; none clears them."""
+
+    caps: tuple[NamedCap, ...]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError (a decoding error for msgspec) where the caps do not go together."""
+        check_caps(self.caps)
+
+
 class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a payment request: ``amount_micros = quantity * unit_price_micros``, but for ``call_rounding``."""
 
@@ -183,6 +193,7 @@ AnyAccountFact = (
     | PackApplied
     | WalletAdjusted
     | CapSet
+    | CapsSet
     | PaymentRequestCreated
     | PaymentRequestSettled
 )
@@ -196,6 +207,7 @@ TYPES = frozenset(
         PackApplied,
         WalletAdjusted,
         CapSet,
+        CapsSet,
         PaymentRequestCreated,
         PaymentRequestSettled,
         RulesSet,
@@ -286,6 +298,9 @@ def _check_ids(fact: Fact) -> None:
     """Ids are bounded in bytes; the decoder counts characters."""
     if type(fact) is SubscriptionStarted:
         _check_length("plan", fact.terms.plan, 128)
+    elif type(fact) is CapsSet:
+        for cap in fact.caps:
+            _check_length("name", cap.name, 128)
     for name in fact.__struct_fields__:
         if name.endswith("_id") or name == "pack":
             made_of_ids = type(fact) is PaymentRequestCreated and name == "fact_id"

@@ -17,7 +17,7 @@ from rating import ledger
 from rating.access import review_access
 from rating.books import Books, Refusal, Rules
 from rating.calls import check_call, rate_call
-from rating.changes import adjust_wallet, apply_pack, cancel_subscription, set_cap, start_subscription
+from rating.changes import adjust_wallet, apply_pack, cancel_subscription, set_cap, set_caps, start_subscription
 from rating.cycle import advance
 from rating.facts import (
     END_OF_TIME,
@@ -25,6 +25,7 @@ from rating.facts import (
     AnyAccountFact,
     CallCompleted,
     CapSet,
+    CapsSet,
     PackApplied,
     PaymentRequestCreated,
     PaymentRequestSettled,
@@ -294,6 +295,8 @@ class Fold:
                         adjust_wallet(books, account, fact)
                     case CapSet():
                         set_cap(books, account, fact)
+                    case CapsSet():
+                        set_caps(books, account, fact)
                     case PaymentRequestCreated():
                         create_request(books, account, fact)
         books.changed_history(fact.account_id).fact_ids.add(fact.fact_id)

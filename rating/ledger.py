@@ -15,9 +15,10 @@ from typing import Any
 import msgspec
 
 from rating.account import Account, History
-from rating.versions import Layout, StateError
+from rating.versions import Layout, StateError, same
 
-ACCOUNT_STATE = Layout("account")
+# 2: caps that have a name, cost and margin of a period.
+ACCOUNT_STATE = Layout("account", version=2, upgrades={1: same})
 HISTORY_STATE = Layout("history")
 TERMS_STATE = Layout("terms")
 POSITION_STATE = Layout("position")

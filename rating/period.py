@@ -97,6 +97,12 @@ def days_later(at: datetime, days: int, zone_name: str) -> datetime:
     return instant(wall_clock(at, zone_name) + timedelta(days=days), zone_name)
 
 
+def day_of(at: datetime, zone_name: str) -> tuple[datetime, datetime]:
+    """Start and end of the local calendar day that contains an instant, in UTC."""
+    midnight = wall_clock(at, zone_name).replace(hour=0, minute=0, second=0, microsecond=0)
+    return instant(midnight, zone_name), instant(midnight + timedelta(days=1), zone_name)
+
+
 def stamp(at: datetime) -> str:
     """An instant as it stands in ids, such as ``20261101T000000Z``."""
     return at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")

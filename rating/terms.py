@@ -56,6 +56,45 @@ class Cap(msgspec.Struct, frozen=True):
         msgspec.structs.force_setattr(self, "alerts_percent", tuple(sorted(set(self.alerts_percent))))
 
 
+class NamedCap(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several caps: a level of one measure, in a period or in a day.
+
+    Attributes:
+        name: unique among the caps it is set with.
+        on: what is measured. ``minutes``, ``spend`` and ``cost`` have a ceiling, ``margin`` and ``wallet`` a floor.
+        limit: minutes for ``minutes`` and ``wallet``, else micros of the currency.
+        per: ``period`` or local calendar ``day``.
+        mode: ``hard`` turns access off at 100 %, ``soft`` only warns.
+        alerts_percent: levels that fire an alert, in percent of the limit.
+    """
+
+    name: Id
+    on: Literal["minutes", "spend", "cost", "margin", "wallet"]
+    limit: Signed
+    per: Literal["period", "day"] = "period"
+    mode: Literal["hard", "soft"] = "hard"
+    alerts_percent: tuple[Percent, ...] = (80, 100)
+
+    def __post_init__(self) -> None:
+        """Keep the levels ascending, each once; raise ValueError where the limit does not fit its measure."""
+        if self.limit < 0 and self.on != "margin":
+            raise ValueError("only a margin may have a limit below 0")
+        if self.on in ("minutes", "wallet") and self.limit > LARGEST // 60:
+            raise ValueError("limit: more minutes than their seconds may be")
+        msgspec.structs.force_setattr(self, "alerts_percent", tuple(sorted(set(self.alerts_percent))))
+
+
+MOST_CAPS = 32
+
+
+def check_caps(caps: tuple[NamedCap, ...]) -> None:
+    """Raise ValueError where there are too many, or two have one name."""
+    if len(caps) > MOST_CAPS:
+        raise ValueError(f"at most {MOST_CAPS} caps")
+    if len({cap.name for cap in caps}) < len(caps):
+        raise ValueError("two caps have the same name")
+
+
 class Outcomes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Which outcomes are billed; None means by default. ``test`` is for test calls."""
 

@@ -64,7 +64,10 @@ class QuickOracle(Oracle):
             self._look(account)
 
     def _look(self, account: Account) -> None:
-        self._due[account.account_id] = min((when for when, *_ in _due(account)), default=None)
+        due = [when for when, *_ in _due(account)]
+        if account.today is not None and account.open_periods():
+            due.append(account.today.end)
+        self._due[account.account_id] = min(due, default=None)
 
 
 @dataclass

@@ -90,6 +90,7 @@ def story() -> Iterator[Line]:
     yield from late_calls()
     yield tick("2026-01-03T03:00:00Z")
     yield from caps()
+    yield from named_caps()
     yield from blocked()
     yield tick("2026-01-03T05:00:00Z")
     yield from cancellations()
@@ -250,6 +251,34 @@ def caps() -> Iterator[Line]:
     yield one.fact("cap.set", "2026-01-03T02:00:00Z", "raised: access is on again", cap={**HARD, "minutes": 20})
     yield one.fact("cap.set", "2026-01-03T02:01:00Z", "lowered: off", cap={**HARD, "minutes": 1})
     yield one.fact("cap.set", "2026-01-03T02:02:00Z", "gone: on", cap=None)
+
+
+def named_caps() -> Iterator[Line]:
+    """Caps with a name, each on another measure: floors and ceilings, of the period and of the day."""
+    one = Teller("acct_caps")
+    yield one.started(
+        "2026-01-01T00:00:00Z", "two minutes", included_minutes=2, increments="1/1", timezone="America/Noronha"
+    )
+    yield one.pack("2026-01-03T01:30:00Z", "a wallet of three minutes", minutes=3)
+    caps = [
+        {"name": "minutes", "on": "minutes", "limit": 10, "per": "day", "alerts_percent": [50, 100]},
+        {"name": "spend", "on": "spend", "limit": 200_000, "mode": "soft"},
+        {"name": "cost", "on": "cost", "limit": 100_000, "mode": "soft", "alerts_percent": [100]},
+        {"name": "margin", "on": "margin", "limit": 0, "mode": "soft", "alerts_percent": [100]},
+        {"name": "wallet", "on": "wallet", "limit": 1, "mode": "soft", "alerts_percent": [50, 100]},
+    ]
+    yield one.fact("caps.set", "2026-01-03T01:31:00Z", "five at once", caps=caps)
+    cost = {"cost_micros": 20_000, "cost_currency": "USD"}
+    for minute in range(7):
+        yield one.call(f"2026-01-03T01:4{minute}:00Z", 60, f"minute {minute + 1}", **cost)
+    yield one.pack("2026-01-03T01:50:00Z", "the wallet is above its floor again", minutes=3)
+    yield one.call("2026-01-03T01:55:00Z", 180, "and below it; ten minutes of the day: off", cost_micros=1)
+    caps[0]["limit"] = 20
+    yield one.fact("caps.set", "2026-01-03T01:56:00Z", "raised: on at once", caps=caps)
+    caps[0]["limit"] = 9
+    yield one.fact("caps.set", "2026-01-03T01:57:00Z", "lowered: off at once", caps=caps)
+    yield tick("2026-01-03T02:00:00Z", "the next day at Fernando de Noronha: on")
+    yield one.fact("caps.set", "2026-01-03T02:01:00Z", "none", caps=[])
 
 
 def blocked() -> Iterator[Line]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from tests.oracle import named
 from tests.oracle.anchored import boundary
 
 Terms = dict[str, Any]
@@ -22,8 +23,10 @@ class Period:
     end: datetime
     closed: bool = False
     totals: Counter[str] = field(default_factory=Counter)
+    rated: list[dict[str, Any]] = field(default_factory=list)
     drawn_after_close_s: int = 0
     fired: set[tuple[str, int]] = field(default_factory=set)
+    fired_of_caps: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def terms(self) -> Terms:
@@ -67,6 +70,16 @@ class Subscription:
 
 
 @dataclass(eq=False)
+class Today:
+    """A local calendar day and the rated calls that came in it; kept only for accounts with a cap per day."""
+
+    start: datetime
+    end: datetime
+    rated: list[dict[str, Any]] = field(default_factory=list)
+    fired_of_caps: dict[str, list[int]] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
 class Account:
     """`adjustments` wait for the next period to close, summed by the period they correct."""
 
@@ -77,6 +90,9 @@ class Account:
     wallet_s: int = 0
     credit_micros: int = 0
     cap: dict[str, Any] | None = None
+    caps: list[dict[str, Any]] = field(default_factory=list)
+    today: Today | None = None
+    rearmed: int = 0
     fact_ids: set[str] = field(default_factory=set)
     requests: dict[str, dict[str, Any]] = field(default_factory=dict)
     adjustments: dict[datetime, dict[str, Any]] = field(default_factory=dict)
@@ -119,6 +135,8 @@ class Account:
         period = self.newest_open()
         if period is not None:
             if self.cap and self.cap["mode"] == "hard" and self.cap_reached_at(period, 100):
+                reasons.add("cap_reached")
+            if any(one["mode"] == "hard" and named.reached(self, one, period, 100) for one in self.caps):
                 reasons.add("cap_reached")
             rate = period.terms["overage_micros_per_minute"] or 0
             one_more = self.credit_micros > 0 and rate > 0 and (rate + 30) // 60 <= self.credit_micros

@@ -111,6 +111,9 @@ def _count(journal: Journal, account: Account, period: Period, rated: Rated) -> 
     """Into the period's totals, then alerts: allowance levels of that period, cap levels of the newest open one."""
     totals, at = period.totals, rated["ended_at"]
     _take(journal, account, rated, totals)
+    period.rated.append(rated)
+    if account.today is not None:
+        account.today.rated.append(rated)
     totals.update({name: rated[name] for name in COUNTED})
     totals.update(calls=1, late=int(rated["late"]), overage_micros=rated["amount_micros"] - rated["fee_micros"])
     used, included = totals["allowance_s"], period.included_s

@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Any
 
+from tests.oracle import named
 from tests.oracle.anchored import days_later
-from tests.oracle.book import Account, Period, Subscription, Terms
+from tests.oracle.book import Account, Period, Subscription, Terms, Today
 from tests.oracle.journal import Journal
 
 
@@ -83,11 +84,23 @@ def _due(account: Account) -> list[tuple[datetime, int, datetime, Any]]:
     return waiting
 
 
+def day_now(account: Account, now: datetime) -> Today:
+    return Today(*named.midnights(now, account.subscription.terms["timezone"]))
+
+
+def new_day(account: Account, now: datetime | None) -> None:
+    """Begins the day of `now`, where days are counted and the last one is over."""
+    if account.today is not None and now is not None and account.today.end <= now:
+        account.today = day_now(account, now)
+
+
 def advance(journal: Journal, account: Account, at: datetime) -> None:
     """Does everything due by a tick's time, one by one: open before close, then the end of a canceled subscription."""
     while True:
         waiting = [item for item in _due(account) if item[0] <= at]
         if not waiting:
-            return
+            break
         step, argument = min(waiting, key=lambda item: item[:3])[3]
         step(journal, account, argument, at)
+    if account.open_periods():
+        new_day(account, at)

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from tests.oracle import named
 from tests.oracle.book import Account, Period, Subscription
 
 Output = dict[str, Any]
@@ -43,6 +44,7 @@ class Journal:
 
     def access(self, account: Account, at: datetime) -> None:
         """Says so when the reasons to be off are others than last time; asked once after every fact."""
+        named.say(self, account, at)
         reasons = account.reasons_now()
         if reasons == account.reasons:
             return

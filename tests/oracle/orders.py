@@ -49,6 +49,7 @@ def started(journal: Journal, account: Account, fact: Fact) -> None:
         account, subscription, "subscription.status_changed", fact["at"], status="active", previous=previous
     )
     cycles.open_next(journal, account, subscription, fact["at"])
+    cycles.new_day(account, fact["clock"])
 
 
 def canceled(journal: Journal, account: Account, fact: Fact) -> None:
@@ -105,6 +106,16 @@ def cap_set(journal: Journal, account: Account, fact: Fact) -> None:
     account.cap = fact["cap"]
 
 
+def caps_set(journal: Journal, account: Account, fact: Fact) -> None:
+    account.caps = fact["caps"]
+    if not any(each["per"] == "day" for each in account.caps):
+        account.today = None
+    elif account.today is None:
+        account.today = cycles.day_now(account, fact["clock"] or fact["at"])
+    if not account.caps and not account.rearmed:
+        account.rearmed = 0
+
+
 def request_created(journal: Journal, account: Account, fact: Fact) -> None:
     name = fact["payment_request_id"]
     if name in account.requests:
@@ -133,6 +144,7 @@ HANDLERS = {
     "pack.applied": pack_applied,
     "wallet.adjusted": wallet_adjusted,
     "cap.set": cap_set,
+    "caps.set": caps_set,
     "payment_request.created": request_created,
     "payment_request.settled": request_settled,
 }

@@ -56,6 +56,30 @@ def some_cap(random: Random) -> dict[str, Any] | None:
     }
 
 
+def some_caps(random: Random) -> list[dict[str, Any]]:
+    """Mostly small limits; sometimes one is set twice, which is refused."""
+    caps = []
+    for name in random.sample(("a", "b", "c", "d", "e"), random.choice((0, 1, 1, 2, 3))):
+        on = random.choice(("minutes", "spend", "cost", "margin", "wallet"))
+        limits = {
+            "minutes": (0, 1, 2, 3, 10),
+            "spend": (0, 1, 60, 1_000, 100_000, 1_000_000),
+            "cost": (0, 1, 40_000, 100_000, 2**53),
+            "margin": (-100_000, -40_000, 0, 0, 1, 100_000, -(2**53)),
+            "wallet": (0, 1, 2, 3),
+        }
+        cap: dict[str, Any] = {"name": name, "on": on, "limit": random.choice(limits[on])}
+        cap |= {"per": random.choice(("period", "day")), "mode": random.choice(("hard", "soft"))}
+        cap["alerts_percent"] = random.choice(CAP_LEVELS)
+        for field in ("per", "mode", "alerts_percent"):
+            if random.random() < 0.1:
+                del cap[field]
+        caps.append(cap)
+    if caps and random.random() < 0.03:
+        caps.append(caps[0])
+    return caps
+
+
 def some_terms(random: Random, currency: str) -> dict[str, Any]:
     """Mostly small numbers, so that a few calls reach every level; fields with a default are sometimes left out."""
     interval = random.choice(("day", "day", "day", "week", "week", "month", "month", "month", "year"))

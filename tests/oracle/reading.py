@@ -67,6 +67,27 @@ cap = table(
         "alerts_percent": required(list_of(positive)),
     }
 )
+_named_cap = table(
+    {
+        "name": required(identifier),
+        "on": required(one_of("minutes", "spend", "cost", "margin", "wallet")),
+        "limit": required(whole),
+        "per": (one_of("period", "day"), "period"),
+        "mode": (one_of("hard", "soft"), "hard"),
+        "alerts_percent": (list_of(positive), [80, 100]),
+    }
+)
+
+
+def caps(value: Any) -> list[Fact]:
+    listed = list_of(_named_cap)(value)
+    expect(len(listed) <= 32 and len({each["name"] for each in listed}) == len(listed))
+    for each in listed:
+        expect(each["limit"] >= 0 or each["on"] == "margin")
+        expect(each["on"] not in ("minutes", "wallet") or each["limit"] <= MAX_INTEGER // 60)
+    return listed
+
+
 _terms = table(
     {
         "plan": required(identifier),
@@ -147,6 +168,7 @@ FACTS: dict[str, Table] = {
     },
     "wallet.adjusted": ONCE | {"minutes": (whole, 0), "credit_micros": (whole, 0), "reason": optional(text)},
     "cap.set": ONCE | {"cap": required(optional(cap)[0])},
+    "caps.set": ONCE | {"caps": required(caps)},
     "payment_request.created": ONCE
     | {
         "fact_id": required(long_identifier),

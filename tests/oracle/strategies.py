@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.oracle.clients import Client, Signup, request_fields, stamp
-from tests.oracle.plans import ANCHORS, LENGTHS, some_cap, some_terms
+from tests.oracle.plans import ANCHORS, LENGTHS, some_cap, some_caps, some_terms
 from tests.oracle.spoiling import spoiled
 
 Fact = dict[str, Any]
@@ -27,6 +27,7 @@ STEPS = {
     "pack": 6,
     "wallet": 3,
     "cap": 3,
+    "caps": 5,
     "cancel": 5,
     "request": 2,
     "settle": 5,
@@ -66,7 +67,9 @@ class LogWriter:
         return json.dumps(fact).encode()
 
     def _sound_step(self) -> str:
-        return self.random.choice(("call", "call", "pack", "wallet", "cap", "request", "settle", "rules", "doomed"))
+        return self.random.choice(
+            ("call", "call", "pack", "wallet", "cap", "caps", "request", "settle", "rules", "doomed")
+        )
 
     def _fact(self, step: str, client: Client) -> Fact:
         fact: Fact = getattr(self, f"_{step}")(client)
@@ -184,7 +187,7 @@ class LogWriter:
             del fact["answered_at"]
         if random.random() < 0.3:
             fact |= {"campaign_id": "camp_1", "agent_id": None, "from_number": "+14155550100", "to_number": None}
-            fact |= {"cost_micros": random.choice((None, 0, 40_000, 2**53)), "test": random.random() < 0.5}
+            fact |= {"cost_micros": random.choice((None, 0, *(40_000,) * 8, 2**53)), "test": random.random() < 0.5}
             fact |= {"cost_currency": random.choice((None, "USD", "EUR")), "tier": random.choice((None, "gold"))}
             fact["unheard_of"] = {"a": [1.5, None]}
         return fact
@@ -268,6 +271,9 @@ class LogWriter:
 
     def _cap(self, client: Client) -> Fact:
         return self._own("cap.set", client, self.now) | {"cap": some_cap(self.random)}
+
+    def _caps(self, client: Client) -> Fact:
+        return self._own("caps.set", client, self.now) | {"caps": some_caps(self.random)}
 
     def _request(self, client: Client) -> Fact:
         kind = self.random.choice(("cycle", "usage", "pack", "one_time"))
