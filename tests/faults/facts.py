@@ -184,6 +184,9 @@ class Sender:
             minutes, credit = rnd.randint(-3, 9), rnd.choice((0, 500_000))
             return fact | {"type": "wallet.adjusted", "minutes": minutes, "credit_micros": credit, "reason": "goodwill"}
         if kind < 6:
+            # The oracle adds up all calls for each look at such caps, so there are none where calls are many.
+            if int(account.removeprefix("acct_")) >= BUSIEST:
+                return fact | {"type": "caps.set", "caps": [_named_cap(rnd, name) for name in range(rnd.randrange(4))]}
             cap = {"minutes": rnd.randint(10, 400), "spend_micros": None, "mode": "hard", "alerts_percent": [50, 100]}
             return fact | {"type": "cap.set", "cap": cap}
         if kind < 8:
@@ -201,6 +204,19 @@ class Sender:
         ends = rnd.random() < 0.3 and int(account.removeprefix("acct_")) >= BUSIEST
         subscription = f"sub-{account}" if ends else "sub-nobody"
         return fact | {"type": "subscription.canceled", "subscription_id": subscription, "when": when}
+
+
+def _named_cap(rnd: random.Random, name: int) -> dict[str, Any]:
+    on = rnd.choice(("minutes", "spend", "cost", "margin", "wallet"))
+    limit = rnd.randint(1, 400) * (1 if on in ("minutes", "wallet") else 1_000_003)
+    return {
+        "name": f"cap-{name}",
+        "on": on,
+        "limit": -limit if on == "margin" else limit,
+        "per": rnd.choice(("period", "day")),
+        "mode": rnd.choice(("hard", "soft")),
+        "alerts_percent": [50, 100],
+    }
 
 
 def due_at(account: str, boundary: datetime) -> dict[str, Any]:
