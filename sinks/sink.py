@@ -140,7 +140,7 @@ class Sink(Workers):
         self._target = target
         self._tables = {settings.topic(table.topic): table for table in TABLES}
         self._collected: dict[TP, list[Run]] = defaultdict(list)
-        self._records = 0
+        self._weight = 0
         self._timer: asyncio.TimerHandle | None = None
         self._releasing: asyncio.Task[None] | None = None
         self._behind: asyncio.Task[None] | None = None
@@ -157,8 +157,8 @@ class Sink(Workers):
         if run.epoch != self.flight.epoch:
             return
         self._collected[run.tp].append(run)
-        self._records += len(run.records)
-        if self._records >= self._settings.sink_rows or not self._settings.sink_interval_s:
+        self._weight += run.weight
+        if self._weight >= self._settings.sink_rows or not self._settings.sink_interval_s:
             await self._release()
         elif self._timer is None:
             loop = asyncio.get_running_loop()
@@ -199,7 +199,7 @@ class Sink(Workers):
         """Hand over what was collected: each partition's runs become one chunk."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._records = None, 0
+        self._timer, self._weight = None, 0
         collected, self._collected = self._collected, defaultdict(list)
         for listed in collected.values():
             for run in listed:

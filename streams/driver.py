@@ -25,7 +25,7 @@ from faust.types import TP, ConsumerMessage
 
 from streams import records  # noqa: F401  has consumers make records of ours
 from streams.errors import PositionOutOfLog
-from streams.flight import Run
+from streams.flight import Run, weight_of
 from streams.landmark import check_landmarks, landmark
 from streams.process import fail
 
@@ -179,8 +179,8 @@ class Consumer(base.Consumer):
             last = read[-1]
             self._reading[tp] = last.offset + 1
             self._last[tp] = last
-            flight.take_off(len(read))
-            run = Run(tp, read, follows, epoch)
+            run = Run(tp, read, follows, epoch, weight_of(read))
+            flight.take_off(run.weight)
             yield (
                 tp,
                 ConsumerMessage(

@@ -13,6 +13,10 @@ from typing import NamedTuple
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
+# Bounds are in records of up to so many bytes, which nearly all are; a larger one counts for as many as would fit into
+# it. So what bounds records bounds memory and transactions, too: ten thousand of the largest would be 80 GiB.
+USUAL_BYTES = 2_048
+
 
 class Run(NamedTuple):
     """Records of one partition, fetched together; the value of one Faust event.
@@ -23,12 +27,19 @@ class Run(NamedTuple):
         follows: the offset reading stood at before them. Offsets may have holes (compaction, transaction markers), so a
             lost run shows only here.
         epoch: which assignment they were fetched under.
+        weight: how many records they count for, see `weight_of`.
     """
 
     tp: TP
     records: Sequence[ConsumerRecord]
     follows: int
     epoch: int
+    weight: int
+
+
+def weight_of(records: Sequence[ConsumerRecord]) -> int:
+    """How many usual records some records are in memory: their number, or more if they are large."""
+    return max(len(records), sum([len(record.value or b"") for record in records]) // USUAL_BYTES)
 
 
 class Flight:
@@ -44,26 +55,26 @@ class Flight:
         """Start empty.
 
         Args:
-            budget: records in flight beyond which nothing more is fetched; one fetch may go over it.
+            budget: weight in flight beyond which nothing more is fetched; one fetch may go over it.
         """
         self.budget = budget
         self.epoch = 0
         self.done: dict[TP, int] = {}
-        self._records = 0
+        self._weight = 0
         self._room = asyncio.Event()
         self._room.set()
 
-    def take_off(self, records: int) -> None:
-        """Records were handed to a stream."""
-        self._records += records
-        if self._records >= self.budget:
+    def take_off(self, weight: int) -> None:
+        """Records of this weight were handed to a stream."""
+        self._weight += weight
+        if self._weight >= self.budget:
             self._room.clear()
 
-    def land(self, tp: TP, records: int, position: int) -> None:
-        """Records are done; ``position`` is the next offset of the partition."""
+    def land(self, tp: TP, weight: int, position: int) -> None:
+        """Records of this weight are done; ``position`` is the next offset of the partition."""
         self.done[tp] = position
-        self._records -= records
-        if self._records < self.budget:
+        self._weight -= weight
+        if self._weight < self.budget:
             self._room.set()
 
     async def room(self) -> None:
@@ -73,6 +84,6 @@ class Flight:
     def new_epoch(self) -> None:
         """Forget what is in flight: it is stale, and will be read again."""
         self.epoch += 1
-        self._records = 0
+        self._weight = 0
         self.done.clear()
         self._room.set()

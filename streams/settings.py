@@ -59,8 +59,11 @@ class Settings(BaseSettings):
         "callmeter", min_length=1, description="Prefix of the transactional ids; fences zombies"
     )
 
-    batch_records: int = Field(10_000, ge=1, description="Most records in one transaction of the meter")
-    flight_records: int = Field(40_000, ge=1, description="Most records fetched and not yet committed, per worker")
+    # Where records are counted, one of more than 2 KiB counts for as many as it has of them, see `streams.flight`.
+    batch_records: int = Field(10_000, ge=1, description="Most records in one transaction of the meter, of 2 KiB each")
+    flight_records: int = Field(
+        40_000, ge=1, description="Most records fetched and not yet committed, per worker, of 2 KiB each"
+    )
     session_timeout_s: float = Field(6.0, gt=0)
     transaction_timeout_s: float = Field(30.0, gt=0)
 
@@ -71,7 +74,7 @@ class Settings(BaseSettings):
     clickhouse_ssl_certfile: Path | None = None
     clickhouse_ssl_keyfile: Path | None = None
     clickhouse_ssl_verify: bool = Field(True, description="False: take any server for ours")
-    sink_rows: int = Field(100_000, ge=1, le=500_000, description="Most rows in one insert")
+    sink_rows: int = Field(100_000, ge=1, le=500_000, description="Most rows in one insert, of 2 KiB each")
     sink_interval_s: float = Field(1.0, ge=0, description="Longest wait before an insert")
 
     tick_interval_s: float = Field(1.0, gt=0, description="Pause between two ticks of the clock")

@@ -127,15 +127,18 @@ class PartitionWorker(ABC):
             while not self.stopping:
                 await queued.wait()
                 records: list[ConsumerRecord] = []
-                while queue and len(records) < batch_records:
-                    records.extend(queue.popleft().records)
+                weight = 0
+                while queue and weight < batch_records:
+                    run = queue.popleft()
+                    records.extend(run.records)
+                    weight += run.weight
                 if not queue:
                     queued.clear()
                 if records:
                     epoch = flight.epoch
                     await self.handle(records)
                     if epoch == flight.epoch:
-                        flight.land(self.tp, len(records), self.position)
+                        flight.land(self.tp, weight, self.position)
         except Exception as error:
             fail(error)
 
@@ -153,8 +156,8 @@ class Workers:
 
         Args:
             make: makes the worker of a partition.
-            flight_records: most records fetched and not yet done.
-            batch_records: most records in one batch, give or take one run.
+            flight_records: most records fetched and not yet done; large ones count for several, see `weight_of`.
+            batch_records: most records in one batch, give or take one run; large ones count for several, too.
         """
         self.flight = Flight(flight_records)
         self.ready = False
