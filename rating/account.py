@@ -14,7 +14,7 @@ import msgspec
 from rating.terms import Cap, NamedCap
 
 
-class Adjustment(msgspec.Struct, array_like=True):
+class Adjustment(msgspec.Struct, array_like=True, gc=False):
     """Late calls of one closed period, to be asked for with the next usage request."""
 
     period_start: datetime
@@ -23,7 +23,7 @@ class Adjustment(msgspec.Struct, array_like=True):
     amount_micros: int
 
 
-class Period(msgspec.Struct, array_like=True, kw_only=True):
+class Period(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     """One open period ``[start, end)`` with its own terms and counters (seconds and micros).
 
     ``alerts_fired`` counts the allowance levels fired (ascending, so a number says which); ``cap_levels_fired`` names
@@ -59,7 +59,7 @@ class Period(msgspec.Struct, array_like=True, kw_only=True):
         return self.overage_micros + self.fee_micros
 
 
-class ClosedPeriod(msgspec.Struct, array_like=True):
+class ClosedPeriod(msgspec.Struct, array_like=True, gc=False):
     """The last closed period, for late calls that still draw on what its allowance had left."""
 
     subscription_id: str
@@ -68,7 +68,7 @@ class ClosedPeriod(msgspec.Struct, array_like=True):
     allowance_left_s: int
 
 
-class Subscription(msgspec.Struct, array_like=True, kw_only=True):
+class Subscription(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     """One account on one set of terms. ``ends_at`` is set once it is canceled; ``opened`` counts its periods so far."""
 
     subscription_id: str
@@ -80,7 +80,7 @@ class Subscription(msgspec.Struct, array_like=True, kw_only=True):
     status: str = "active"
 
 
-class Day(msgspec.Struct, array_like=True, kw_only=True):
+class Day(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     """A local calendar day ``[start, end)``, as ticks tell it, and what was rated in it (seconds and micros)."""
 
     start: datetime
@@ -106,7 +106,7 @@ class Caps(msgspec.Struct, array_like=True, kw_only=True):
     rearmed: int = 0
 
 
-class Account(msgspec.Struct, array_like=True, kw_only=True):
+class Account(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     """The hot state of an account.
 
     Attributes:

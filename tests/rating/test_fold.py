@@ -305,3 +305,24 @@ def test_the_same_id_in_two_accounts_is_rated_twice():
         ("acct_1", 2),
         ("acct_2", 3),
     ]
+
+
+def test_what_restored_accounts_have_in_common_is_kept_once():
+    log = encode([tick("2026-11-01T00:00:00Z")] + [subscription(account=f"acct_{n}", sub=f"sub_{n}") for n in range(3)])
+    fold, again = Fold(0, None, SeenInMemory()), Fold(0, None, SeenInMemory())
+    for offset, value in enumerate(log):
+        fold.fold(value, offset)
+    for key, value in fold.drain_ledger():
+        again.restore(key, value)
+    again.restored()
+    first, *others = [again.books.account(f"acct_{n}") for n in range(3)]
+    assert len(others) == 2
+    for other in others:
+        for name in ("agency_id", "currency"):
+            assert getattr(other, name) is getattr(first, name)
+        for name in ("plan", "status", "anchor", "terms_id"):
+            assert getattr(other.subscription, name) is getattr(first.subscription, name)
+        for name in ("start", "end", "terms_id", "included_s"):
+            assert getattr(other.periods[0], name) is getattr(first.periods[0], name)
+        assert other.periods[0].subscription_id is other.subscription.subscription_id
+        assert other.subscription.subscription_id != first.subscription.subscription_id
