@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from catalogue.kinds import (
     Amount,
+    CancelCredit,
     CapMode,
     Country,
     Currency,
@@ -89,6 +90,10 @@ class Plan(Model):
         overage: rate per minute beyond allowance, wallet and credit.
         packs: whether packs may be applied: all, none, or those named.
         late_window_s: seconds that a period stays open for its own calls after its end.
+        trial_days: days of a first period that costs nothing.
+        trial_included_minutes: allowance of the trial; None for the plan's.
+        cancel_credit: whether one who cancels now is credited the unused part of the price.
+        number_price: of a rented number a period, where the command names no other; None for no price.
     """
 
     agency: Text
@@ -111,6 +116,10 @@ class Plan(Model):
     late_window_s: Window = 0
     allowance_alerts_percent: Percents = (80, 90, 100)
     cap: Cap | None = None
+    trial_days: Days = 0
+    trial_included_minutes: Minutes | None = None
+    cancel_credit: CancelCredit = "none"
+    number_price: Amount | None = None
 
 
 class Pack(Model):

@@ -58,6 +58,9 @@ def terms_of(name: str, plan: Plan, agency: Agency) -> dict[str, Any]:
         "late_window_s": plan.late_window_s,
         "allowance_alerts_percent": list(plan.allowance_alerts_percent),
         "cap": cap_of(plan.cap),
+        "trial_days": plan.trial_days,
+        "trial_included_minutes": plan.trial_included_minutes,
+        "cancel_credit": plan.cancel_credit,
     }
     content = json.dumps(terms, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     version = hashlib.sha256(content.encode()).hexdigest()[:VERSION_DIGITS]

@@ -138,7 +138,7 @@ class Books:
         subscription = account.subscription
         if subscription.ends_at is None:
             due = account.periods[-1].end
-        elif subscription.status == "active":
+        elif subscription.runs:
             due = subscription.ends_at
         closing = first_to_close(self, account)
         if closing is not None:

@@ -17,20 +17,21 @@ from rating.account import Account, Adjustment, Period, Subscription
 from rating.alerts import fire_allowance_alerts, fire_cap_alerts
 from rating.books import Books, Refusal, within_bounds
 from rating.caps import count_cost, count_today
-from rating.cycle import due_dates, open_next_period, period_boundary
+from rating.cycle import due_dates, open_next_period, span
 from rating.duration import billed_seconds
 from rating.facts import CallCompleted
 from rating.outputs import RATED_CALLS, RatedCall, encode_into
 from rating.period import index_at
-from rating.terms import LARGEST
+from rating.terms import LARGEST, Tariff
 from rating.waterfall import Drawdown, draw
 
 
 class ClosedHome(NamedTuple):
-    """Where a late call belongs: a subscription and the start of one of its closed periods."""
+    """Where a late call belongs: a subscription, one of its closed periods by its start, and that one's terms."""
 
     subscription: Subscription
     period_start: datetime
+    tariff: Tariff
 
 
 def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: int) -> None:
@@ -63,6 +64,8 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
     allowance_s, wallet_s, _, credit_micros, overage_s, written_off_s, overage_micros = drawn
     total_s, amount = period.billed_s + billed_s, overage_micros + fee
     if total_s > LARGEST or (amount and period.overage_micros + period.fee_micros + amount > LARGEST):
+        # It may have opened its period all the same.
+        review_access(books, account, ended_at)
         raise Refusal("out_of_range", "the period's billed seconds or usage would exceed 2^53")
     cost = call.cost_micros
     if cost is not None:
@@ -124,16 +127,18 @@ def _find_home(books: Books, account: Account, ended_at: datetime) -> Period | C
         books.touch(account)
         return period
     for candidate in (subscription, *reversed(books.history(account.account_id).subscriptions)):
-        if candidate.anchor <= ended_at and (candidate.ends_at is None or ended_at < candidate.ends_at):
+        if candidate.start <= ended_at and (candidate.ends_at is None or ended_at < candidate.ends_at):
             terms = books.tariffs[candidate.terms_id].terms
             n = index_at(candidate.anchor, terms.interval, terms.interval_count, terms.timezone, ended_at)
-            return ClosedHome(candidate, period_boundary(terms, candidate.anchor, n))
+            tariff, start, _ = span(books, candidate, n)
+            # Of a period that was split, the later part begins where these terms do.
+            return ClosedHome(candidate, max(start, candidate.start), tariff)
     raise Refusal("no_subscription", f"no subscription of the account covers {ended_at.isoformat()}")
 
 
 def _adjust(books: Books, account: Account, call: CallCompleted, duration_s: int, home: ClosedHome) -> None:
     """Rate a late call against its closed period: its allowance if it was the last to close, then the pools."""
-    tariff = books.tariffs[home.subscription.terms_id]
+    tariff = home.tariff
     billed_s, fee = billed_seconds(tariff, duration_s, call.outcome, call.test)
     last = account.last_closed
     belongs = (home.subscription.subscription_id, home.period_start)

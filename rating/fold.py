@@ -17,7 +17,7 @@ from rating import ledger
 from rating.access import review_access
 from rating.books import Books, Refusal, Rules
 from rating.calls import check_call, rate_call
-from rating.changes import adjust_wallet, apply_pack, cancel_subscription, set_cap, set_caps, start_subscription
+from rating.changes import adjust_wallet, apply_pack, set_cap, set_caps
 from rating.cycle import advance
 from rating.facts import (
     END_OF_TIME,
@@ -26,11 +26,16 @@ from rating.facts import (
     CallCompleted,
     CapSet,
     CapsSet,
+    NumberReleased,
+    NumberRented,
     PackApplied,
     PaymentRequestCreated,
     PaymentRequestSettled,
     RulesSet,
     SubscriptionCanceled,
+    SubscriptionChanged,
+    SubscriptionPaused,
+    SubscriptionResumed,
     SubscriptionStarted,
     Tick,
     Undecodable,
@@ -38,6 +43,14 @@ from rating.facts import (
     account_of,
     decode,
 )
+from rating.life import (
+    cancel_subscription,
+    change_subscription,
+    pause_subscription,
+    resume_subscription,
+    start_subscription,
+)
+from rating.numbers import release_number, rent_number
 from rating.outputs import DEAD_LETTERS, DUPLICATES, DeadLetter, Output
 from rating.partitioner import partition_of
 from rating.payments import create_request, settle_request
@@ -289,6 +302,16 @@ class Fold:
                 match fact:
                     case SubscriptionCanceled():
                         cancel_subscription(books, account, fact)
+                    case SubscriptionChanged():
+                        change_subscription(books, account, fact)
+                    case SubscriptionPaused():
+                        pause_subscription(books, account, fact)
+                    case SubscriptionResumed():
+                        resume_subscription(books, account, fact)
+                    case NumberRented():
+                        rent_number(books, account, fact)
+                    case NumberReleased():
+                        release_number(books, account, fact)
                     case PackApplied():
                         apply_pack(books, account, fact)
                     case WalletAdjusted():

@@ -39,11 +39,15 @@ def line(
     }
 
 
-def recurring_lines(terms: Terms, start: datetime, end: datetime) -> list[dict[str, Any]]:
-    """What a period costs in advance: the plan's price, if there is one."""
-    if not terms.price_micros:
+def recurring_lines(
+    terms: Terms, start: datetime, end: datetime, price_micros: int, part: bool = False
+) -> list[dict[str, Any]]:
+    """What a period, or a part of one, costs in advance: the plan's price, if there is one."""
+    if not price_micros:
         return []
-    return [line("recurring", "recurring", f"Plan {terms.plan}", 1, "period", terms.price_micros, start, end)]
+    if part:
+        return [line("charge", "charge", f"Plan {terms.plan}, part of a period", 1, "period", price_micros, start, end)]
+    return [line("recurring", "recurring", f"Plan {terms.plan}", 1, "period", price_micros, start, end)]
 
 
 def request_for(event: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -128,6 +132,7 @@ def _usage_request(event: Mapping[str, Any]) -> Built:
             lines.append(
                 line(f"adjustment:{_stamp(of)}", "adjustment", text, 1, "period", adjusted["amount_micros"], of, None)
             )
+    lines.extend(event.get("lines", ()))
     return f"{event['subscription_id']}:{_stamp(start)}:usage", "usage", lines
 
 

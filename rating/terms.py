@@ -117,6 +117,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         overage: ``billed`` at the overage rate, or ``blocked``: written off, and access is off while pools are empty.
         packs: whether packs may be applied: all, none, or those named.
         late_window_s: how long after its end a period stays open for its own calls.
+        trial_days: local days of a first period that costs nothing; 0 for none.
+        trial_included_minutes: allowance of the trial; None for that of any period.
+        cancel_credit: whether one who cancels now gets back what was paid for the rest of the period.
     """
 
     plan: Id
@@ -141,6 +144,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     late_window_s: Annotated[int, Meta(ge=0, le=MAX_YEARS * 366 * 86_400)] = 0
     allowance_alerts_percent: tuple[Percent, ...] = (80, 90, 100)
     cap: Cap | None = None
+    trial_days: Days = 0
+    trial_included_minutes: Minutes | None = None
+    cancel_credit: Literal["none", "unused"] = "none"
 
     def __post_init__(self) -> None:
         """Raise ValueError (a decoding error for msgspec) where fields do not fit each other."""
@@ -152,6 +158,21 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         if self.interval_count > LONGEST[self.interval]:
             raise ValueError(f"a period may last at most {MAX_YEARS} years")
         zone(self.timezone)
+
+    @property
+    def of_trial(self) -> Terms:
+        """The terms of the trial that these begin with: nothing is asked for, and nothing billed beyond the pools."""
+        minutes = self.trial_included_minutes
+        included = self.included_minutes if minutes is None else minutes
+        return msgspec.structs.replace(self, price_micros=0, included_minutes=included, overage="blocked")
+
+    def keeps_time_of(self, other: Terms) -> bool:
+        """Whether periods of both have the same length, by the same clock."""
+        return (self.interval, self.interval_count, self.timezone) == (
+            other.interval,
+            other.interval_count,
+            other.timezone,
+        )
 
 
 class Tariff:

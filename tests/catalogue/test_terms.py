@@ -39,6 +39,7 @@ def test_the_terms_of_the_example():
         "overage_micros_per_minute": 120_000, "increments": "60/6", "minimum_s": 0, "connection_fee_micros": 0,
         "free_below_s": 0, "outcomes": {}, "packs": ["boost-60"], "due_days": 0, "grace_days": 7,
         "late_calls": "next_period", "late_window_s": 0, "allowance_alerts_percent": [80, 90, 100], "cap": None,
+        "trial_days": 0, "trial_included_minutes": None, "cancel_credit": "none",
     }  # fmt: skip
 
 
@@ -54,6 +55,7 @@ def test_the_terms_of_the_example():
         ("packs: []", "packs: no"),
         ("allowance_alerts_percent: [100, 80, 90, 80]", "late_calls: next period"),
         ("currency: USD", "timezone: UTC"),
+        ("number_price: 2", "cancel_credit: none"),
     ],
 )
 def test_plans_that_bill_alike_have_the_same_version(one, other):
@@ -63,7 +65,8 @@ def test_plans_that_bill_alike_have_the_same_version(one, other):
 @pytest.mark.parametrize(
     "fields",
     ["price: 1", "overage: 0 per minute", "increments: 60/6", "outcomes: {test: true}", "packs: false", "due_days: 1",
-     "cap: {minutes: 1}", "timezone: Asia/Tokyo", "currency: EUR", "allowance_alerts_percent: []"],
+     "cap: {minutes: 1}", "timezone: Asia/Tokyo", "currency: EUR", "allowance_alerts_percent: []",
+     "trial_days: 14", "trial_included_minutes: 0", "cancel_credit: unused"],
 )  # fmt: skip
 def test_plans_that_bill_differently_have_other_versions(fields):
     assert terms(fields)["plan_version"] != terms("")["plan_version"]

@@ -111,6 +111,9 @@ def some_terms(random: Random, currency: str) -> dict[str, Any]:
         "late_window_s": random.choice((0, 0, 1, 900, 900, 3_600, 86_400, 200_000)),
         "allowance_alerts_percent": random.choice(LEVELS),
         "cap": some_cap(random),
+        "trial_days": random.choice((0, 0, 0, 0, 1, 2, 7)),
+        "trial_included_minutes": random.choice((None, None, 0, 1, 5)),
+        "cancel_credit": random.choice(("none", "unused")),
     }
     if random.random() < 0.02:
         name = random.choice(("connection_fee_micros", "minimum_s", "included_minutes", "overage_micros_per_minute"))
@@ -141,4 +144,7 @@ OPTIONAL = (
     "late_window_s",
     "allowance_alerts_percent",
     "cap",
+    "trial_days",
+    "trial_included_minutes",
+    "cancel_credit",
 )

@@ -59,6 +59,11 @@ def outcomes(value: Any) -> dict[str, bool]:
     return {outcome: truth(billed) for outcome, billed in value.items()}
 
 
+def label(value: Any) -> str:
+    expect(len(text(value).encode()) <= 128)
+    return str(value)
+
+
 cap = table(
     {
         "minutes": optional(up_to(MAX_INTEGER // 60)),
@@ -111,6 +116,9 @@ _terms = table(
         "late_window_s": (up_to(LONGEST_DAYS * 86_400), 0),
         "allowance_alerts_percent": (list_of(positive), [80, 90, 100]),
         "cap": optional(cap),
+        "trial_days": (up_to(36_500), 0),
+        "trial_included_minutes": optional(up_to(MAX_INTEGER // 60)),
+        "cancel_credit": (one_of("none", "unused"), "none"),
     }
 )
 
@@ -158,6 +166,22 @@ FACTS: dict[str, Table] = {
     "subscription.started": ONCE | {"subscription_id": required(identifier), "terms": required(terms)},
     "subscription.canceled": ONCE
     | {"subscription_id": required(identifier), "when": required(one_of("period_end", "now"))},
+    "subscription.changed": ONCE
+    | {
+        "subscription_id": required(identifier),
+        "terms": required(terms),
+        "when": required(one_of("next_period", "now")),
+    },
+    "subscription.paused": ONCE | {"subscription_id": required(identifier)},
+    "subscription.resumed": ONCE | {"subscription_id": required(identifier)},
+    "number.rented": ONCE
+    | {
+        "number": required(identifier),
+        "price_micros": required(natural),
+        "currency": optional(currency),
+        "label": optional(label),
+    },
+    "number.released": ONCE | {"number": required(identifier)},
     "pack.applied": ONCE
     | {
         "pack": required(identifier),

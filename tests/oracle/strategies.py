@@ -29,6 +29,11 @@ STEPS = {
     "cap": 3,
     "caps": 5,
     "cancel": 5,
+    "change": 6,
+    "pause": 4,
+    "resume": 5,
+    "rent": 6,
+    "release": 5,
     "request": 2,
     "settle": 5,
     "rules": 2,
@@ -67,8 +72,9 @@ class LogWriter:
         return json.dumps(fact).encode()
 
     def _sound_step(self) -> str:
+        also = ("change", "pause", "resume", "rent", "release")
         return self.random.choice(
-            ("call", "call", "pack", "wallet", "cap", "caps", "request", "settle", "rules", "doomed")
+            ("call", "call", "pack", "wallet", "cap", "caps", "request", "settle", "rules", "doomed", *also)
         )
 
     def _fact(self, step: str, client: Client) -> Fact:
@@ -250,6 +256,47 @@ class LogWriter:
             line.ends = at if when == "now" else line.boundary(line.period_around(self.now) + 1)
         name = line.subscription_id if self.random.random() > 0.08 else "sub_other"
         return self._own("subscription.canceled", client, at) | {"subscription_id": name, "when": when}
+
+    def _named(self, client: Client) -> str:
+        known = client.signups[-1].subscription_id if client.signups else "sub_0"
+        return known if self.random.random() > 0.05 else "sub_other"
+
+    def _change(self, client: Client) -> Fact:
+        """Mostly to terms of the same rhythm, for others may not be changed to at once."""
+        random = self.random
+        terms = some_terms(random, self._currency(client))
+        if client.signups and random.random() < 0.8:
+            rhythm = ("interval", "interval_count", "timezone")
+            terms |= {name: old for name, old in client.signups[-1].terms.items() if name in rhythm}
+        when = random.choice(("now", "now", "next_period"))
+        at = self._moment(client) if random.random() < 0.3 else self.now + timedelta(seconds=random.randint(0, 90_000))
+        own = self._own("subscription.changed", client, at)
+        return own | {"subscription_id": self._named(client), "when": when, "terms": terms}
+
+    def _pause(self, client: Client) -> Fact:
+        return self._own("subscription.paused", client, self._soon(client)) | {"subscription_id": self._named(client)}
+
+    def _resume(self, client: Client) -> Fact:
+        return self._own("subscription.resumed", client, self._soon(client)) | {"subscription_id": self._named(client)}
+
+    def _soon(self, client: Client) -> datetime:
+        if self.random.random() < 0.4:
+            return self._moment(client)
+        return self.now + timedelta(seconds=self.random.randint(0, 10**6) * self.random.choice((0, 1)))
+
+    def _rent(self, client: Client) -> Fact:
+        random = self.random
+        price = random.choice((0, 1, 2_000_000, 2_000_000, 1_234_567)) if random.random() > 0.02 else 2**53
+        return self._own("number.rented", client, self._soon(client)) | {
+            "number": f"+1415555010{random.randint(0, 5)}",
+            "price_micros": price,
+            "currency": self._currency(client) if random.random() < 0.7 else None,
+            "label": random.choice((None, "front desk")),
+        }
+
+    def _release(self, client: Client) -> Fact:
+        at = self._soon(client)
+        return self._own("number.released", client, at) | {"number": f"+1415555010{self.random.randint(0, 5)}"}
 
     def _pack(self, client: Client) -> Fact:
         random = self.random
