@@ -7,17 +7,19 @@ from typing import Any
 
 import msgspec
 
+from rating.cards import NO_CARDS, Cards
 from rating.fold import Fold
 from rating.outputs import DeadLetter, Output, encode
 from rating.seen import SeenInMemory
 
 
-def simulate_encoded(lines: Iterable[bytes]) -> Iterator[bytes]:
+def simulate_encoded(lines: Iterable[bytes], cards: Cards = NO_CARDS) -> Iterator[bytes]:
     """Fold JSON lines and give each output as one encoded line ``{"topic", "key", "value"}``.
 
-    A line's number, counted from 0, is its offset. A line that cannot be rated becomes a ``dead-letters`` output.
+    A line's number, counted from 0, is its offset. A line that cannot be rated becomes a ``dead-letters`` output. Rate
+    cards are found in ``cards`` by id.
     """
-    fold = Fold(0, None, SeenInMemory())
+    fold = Fold(0, None, SeenInMemory(), cards=cards)
     for offset, line in enumerate(lines):
         done = False
         while not done:
@@ -26,9 +28,9 @@ def simulate_encoded(lines: Iterable[bytes]) -> Iterator[bytes]:
             fold.outputs.clear()
 
 
-def simulate(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+def simulate(lines: Iterable[bytes], cards: Cards = NO_CARDS) -> Iterator[dict[str, Any]]:
     """Like `simulate_encoded`, decoded."""
-    return map(msgspec.json.decode, simulate_encoded(lines))
+    return map(msgspec.json.decode, simulate_encoded(lines, cards))
 
 
 def _encode_output(output: Output) -> bytes:
