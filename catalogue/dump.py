@@ -75,8 +75,7 @@ def _fields(model: Model, currency: str) -> CommentedMap:
         if not field.is_required() and value == field.default:
             continue
         if name == "overage":
-            rate = f"{amount_text(value, currency)} per minute" if isinstance(value, Decimal) else value
-            written[name] = "blocked" if rate is None else rate
+            written[name] = "blocked" if value is None else f"{amount_text(value, currency)} per minute"
         else:
             written[name] = _value(value, currency)
     return written

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from catalogue.kinds import (
     Amount,
+    CancelCredit,
     CapMode,
-    CardId,
     Country,
     Currency,
     Days,
@@ -32,7 +32,6 @@ from catalogue.kinds import (
     Timezone,
     Window,
 )
-from catalogue.spelling import BY_CARD
 
 ZERO = Decimal(0)
 
@@ -88,10 +87,13 @@ class Plan(Model):
 
     Attributes:
         price: asked for at the start of each period.
-        overage: rate per minute beyond allowance, wallet and credit; ``by card``: only the rate card has rates.
-        rate_card: id of the card that prices calls; where no row of it matches, ``overage`` does.
+        overage: rate per minute beyond allowance, wallet and credit.
         packs: whether packs may be applied: all, none, or those named.
         late_window_s: seconds that a period stays open for its own calls after its end.
+        trial_days: days of a first period that costs nothing.
+        trial_included_minutes: allowance of the trial; None for the plan's.
+        cancel_credit: whether one who cancels now is credited the unused part of the price.
+        number_price: of a rented number a period, where the command names no other; None for no price.
     """
 
     agency: Text
@@ -114,13 +116,10 @@ class Plan(Model):
     late_window_s: Window = 0
     allowance_alerts_percent: Percents = (80, 90, 100)
     cap: Cap | None = None
-    rate_card: CardId | None = None
-
-    @model_validator(mode="after")
-    def _has_rates(self) -> Self:
-        if self.overage == BY_CARD and self.rate_card is None:
-            raise ValueError(f"overage: {BY_CARD} needs a rate_card")
-        return self
+    trial_days: Days = 0
+    trial_included_minutes: Minutes | None = None
+    cancel_credit: CancelCredit = "none"
+    number_price: Amount | None = None
 
 
 class Pack(Model):

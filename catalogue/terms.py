@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from decimal import Decimal
 from typing import Any
 
 from catalogue.model import Agency, Cap, Pack, Plan
@@ -46,7 +45,7 @@ def terms_of(name: str, plan: Plan, agency: Agency) -> dict[str, Any]:
         "price_micros": micros(plan.price),
         "included_minutes": plan.included_minutes,
         "overage": "blocked" if plan.overage is None else "billed",
-        "overage_micros_per_minute": micros(plan.overage) if isinstance(plan.overage, Decimal) else None,
+        "overage_micros_per_minute": None if plan.overage is None else micros(plan.overage),
         "increments": plan.increments,
         "minimum_s": plan.minimum_s,
         "connection_fee_micros": micros(plan.connection_fee),
@@ -59,10 +58,10 @@ def terms_of(name: str, plan: Plan, agency: Agency) -> dict[str, Any]:
         "late_window_s": plan.late_window_s,
         "allowance_alerts_percent": list(plan.allowance_alerts_percent),
         "cap": cap_of(plan.cap),
+        "trial_days": plan.trial_days,
+        "trial_included_minutes": plan.trial_included_minutes,
+        "cancel_credit": plan.cancel_credit,
     }
-    later = {"rate_card": plan.rate_card}
-    # Plans that say nothing of what was added later keep the version they had before.
-    terms |= {name: value for name, value in later.items() if value is not None}
     content = json.dumps(terms, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     version = hashlib.sha256(content.encode()).hexdigest()[:VERSION_DIGITS]
-    return {"plan": name, "plan_version": version, **terms, **later}
+    return {"plan": name, "plan_version": version, **terms}

@@ -42,7 +42,6 @@ MODULES: tuple[str, ...] = (
     "up",
     "demo",
     "catalogue",
-    "rates",
     "subscriptions",
     "balances",
     "simulate",

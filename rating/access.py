@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from rating.account import Account
 from rating.books import Books
 from rating.caps import fire_caps, hard_cap_is_reached
+from rating.facts import AccountFact
 from rating.outputs import ACCESS_EVENTS
 from rating.terms import Cap
 from rating.waterfall import pools_are_empty
@@ -39,8 +40,9 @@ def reasons_to_be_off(books: Books, account: Account) -> list[str]:
         tariff = books.tariffs[newest.terms_id]
         if pools_are_empty(tariff, newest.allowance_left_s, account.wallet_s, account.credit_micros):
             reasons.append("pools_empty")
-    if account.subscription.status == "canceled":
-        reasons.append("canceled")
+    status = account.subscription.status
+    if status in ("canceled", "paused"):
+        reasons.append(status)
     reasons.sort()
     return reasons
 
@@ -64,3 +66,9 @@ def review_access(books: Books, account: Account, at: datetime) -> None:
         "at": at.astimezone(UTC),
     }
     books.emit(ACCESS_EVENTS, account, value)
+
+
+def applied(books: Books, account: Account, fact: AccountFact) -> None:
+    """What every rare fact ends with: when the account is next due, and whether its access is another."""
+    books.schedule(account)
+    review_access(books, account, fact.at)

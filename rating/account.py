@@ -13,11 +13,6 @@ import msgspec
 
 from rating.terms import Cap, NamedCap
 
-# Rates and fees of a period that are counted apart. A fact has 262,144 bytes, and a line of a request takes 250.
-MOST_RATES = 300
-MOST_FEES = 100
-OTHERS = -1
-
 
 class Adjustment(msgspec.Struct, array_like=True, gc=False):
     """Late calls of one closed period, to be asked for with the next usage request."""
@@ -28,50 +23,15 @@ class Adjustment(msgspec.Struct, array_like=True, gc=False):
     amount_micros: int
 
 
-class RateUsage(msgspec.Struct, array_like=True, gc=False):
-    """Overage of a period at one rate."""
-
-    overage_s: int = 0
-    overage_micros: int = 0
-
-
-class FeeUsage(msgspec.Struct, array_like=True, gc=False):
-    """Connection fees of a period, of one amount each."""
-
-    calls: int = 0
-    fee_micros: int = 0
-
-
-class ByRate(msgspec.Struct, array_like=True, gc=False):
-    """Overage and fees of a period whose terms have a rate card, by rate and by fee.
-
-    ``OTHERS`` stands for the rates or fees beyond as many as a payment request has room for.
-    """
-
-    rates: dict[int, RateUsage] = {}
-    fees: dict[int, FeeUsage] = {}
-
-    def count(self, rate: int, overage_s: int, overage_micros: int, fee: int) -> None:
-        """Count a call."""
-        if overage_s:
-            at = self.rates.setdefault(
-                rate if rate in self.rates or len(self.rates) < MOST_RATES else OTHERS, RateUsage()
-            )
-            at.overage_s += overage_s
-            at.overage_micros += overage_micros
-        if fee:
-            of = self.fees.setdefault(fee if fee in self.fees or len(self.fees) < MOST_FEES else OTHERS, FeeUsage())
-            of.calls += 1
-            of.fee_micros += fee
-
-
 class Period(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     """One open period ``[start, end)`` with its own terms and counters (seconds and micros).
 
     ``alerts_fired`` counts the allowance levels fired (ascending, so a number says which); ``cap_levels_fired`` names
     the percent levels of the cap, ``caps_fired`` those of the caps that have a name. ``cost_micros`` and
-    ``margin_micros`` are of the calls whose cost is known in the account's currency. ``by_rate`` is there where the
-    terms have a rate card.
+    ``margin_micros`` are of the calls whose cost is known in the account's currency. Of a period that was split,
+    ``whole_from`` is where the whole of it began (None: at ``start``). ``paused``: it opened while the subscription
+    was, so it has no price. ``numbers_settled``: what numbers cost in it is settled elsewhere, by a later part of it or
+    by a cancellation.
     """
 
     start: datetime
@@ -95,12 +55,49 @@ class Period(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     cost_micros: int = 0
     margin_micros: int = 0
     caps_fired: dict[str, list[int]] | None = None
-    by_rate: ByRate | None = None
+    whole_from: datetime | None = None
+    paused: bool = False
+    numbers_settled: bool = False
 
     @property
     def usage_micros(self) -> int:
         """What the period's calls add up to: overage and connection fees."""
         return self.overage_micros + self.fee_micros
+
+
+class WaitingLine(msgspec.Struct, array_like=True, gc=False):
+    """A line for the account's next request: ``quantity * unit_price_micros``, of either sign."""
+
+    line_id: str
+    kind: str
+    description: str
+    quantity: int
+    unit: str
+    unit_price_micros: int
+    period_start: datetime | None = None
+    period_end: datetime | None = None
+
+    @property
+    def amount_micros(self) -> int:
+        """What it adds to the request."""
+        return self.quantity * self.unit_price_micros
+
+
+class Rental(msgspec.Struct, array_like=True, gc=False):
+    """A number that is rented, or was and is not settled yet.
+
+    Attributes:
+        price_micros: of a whole period.
+        released_at: None while it is rented.
+        charged: starts of the open periods that it was charged for in advance.
+    """
+
+    number: str
+    price_micros: int
+    rented_at: datetime
+    label: str | None = None
+    released_at: datetime | None = None
+    charged: list[datetime] = []
 
 
 class ClosedPeriod(msgspec.Struct, array_like=True, gc=False):
@@ -113,7 +110,16 @@ class ClosedPeriod(msgspec.Struct, array_like=True, gc=False):
 
 
 class Subscription(msgspec.Struct, array_like=True, kw_only=True, gc=False):
-    """One account on one set of terms. ``ends_at`` is set once it is canceled; ``opened`` counts its periods so far."""
+    """One account on one set of terms; a change of terms makes another one of the same id.
+
+    Attributes:
+        anchor: what its boundaries count from.
+        opened: number of the next boundary that a period begins at; -1 where that is a trial, which ends at boundary 0.
+        ends_at: set once it is canceled, or was changed.
+        status: ``trialing``, ``active``, ``paused``, ``canceled``; ``changed`` of one that another one took over from.
+        starts_at: where its first period began; None at the anchor.
+        next_terms_id: the terms of the next period that opens, where they are others.
+    """
 
     subscription_id: str
     plan: str
@@ -122,6 +128,18 @@ class Subscription(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     opened: int = 0
     ends_at: datetime | None = None
     status: str = "active"
+    starts_at: datetime | None = None
+    next_terms_id: bytes | None = None
+
+    @property
+    def start(self) -> datetime:
+        """Where its first period began."""
+        return self.starts_at or self.anchor
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self.status != "canceled"
 
 
 class Day(msgspec.Struct, array_like=True, kw_only=True, gc=False):
@@ -161,6 +179,9 @@ class Account(msgspec.Struct, array_like=True, kw_only=True, gc=False):
         adjustments: late calls of closed periods, not yet asked for.
         next_due: unix microseconds at which a tick has something to do here; None for never.
         caps: those that have a name; None where there never were any.
+        lines: for the next request, in the order they came.
+        numbers: how many numbers are rented.
+        rentals: how many the history knows: with those that are released and not settled.
     """
 
     account_id: str
@@ -176,6 +197,9 @@ class Account(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     adjustments: list[Adjustment] = []
     next_due: int | None = None
     caps: Caps | None = None
+    lines: list[WaitingLine] = []
+    numbers: int = 0
+    rentals: int = 0
 
     @property
     def newest(self) -> Period | None:
@@ -190,8 +214,10 @@ class History(msgspec.Struct, array_like=True, kw_only=True):
         fact_ids: ids of the facts that were applied; a second one changes nothing.
         requests: payment requests by id: whole while they can still change, afterwards only their final status.
         subscriptions: ended ones, oldest first.
+        rentals: numbers that are rented, or released and not settled yet, in the order they were rented.
     """
 
     fact_ids: set[str] = set()
     requests: dict[str, dict[str, Any] | str] = {}
     subscriptions: list[Subscription] = []
+    rentals: list[Rental] = []

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from rating.account import Account, History, Period
-from rating.cards import NO_CARDS, Card, Cards
 from rating.ledger import decode_account, decode_history
 from rating.outputs import BILLING_EVENTS, Output, encode
 from rating.period import unix_micros
@@ -51,16 +50,14 @@ class Books:
         clock: latest tick, None before the first.
         accounts: by id; restored ones stay bytes until touched.
         histories: the cold part of the accounts.
-        cards: rate cards by id, as far as they were loaded.
         tariffs: terms in use, by the hash of their content.
         outputs: what the facts gave out and nobody has taken yet.
         due: heap of (unix microseconds, account id); an entry counts only while it is the account's ``next_due``.
         buffer: for encoding one output.
     """
 
-    def __init__(self, partition: int, cards: Cards = NO_CARDS) -> None:
+    def __init__(self, partition: int) -> None:
         self.partition = partition
-        self.cards = cards
         self.offset = 0
         self.clock: datetime | None = None
         self.rules = Rules()
@@ -126,32 +123,13 @@ class Books:
         return self.history(account_id)
 
     def tariff_of(self, terms: Terms) -> Tariff:
-        """The tariff of some terms, one object for equal terms.
-
-        Raises:
-            Refusal: ``unknown_rate_card``; ``wrong_currency`` where the card is in another one.
-        """
-        tariff = Tariff(terms, card=self.card_of(terms.rate_card, terms.currency))
+        """The tariff of some terms, one object for equal terms."""
+        tariff = Tariff(terms)
         known = self.tariffs.get(tariff.terms_id)
         if known is None:
             known = self.tariffs[tariff.terms_id] = tariff
             self.new_terms.append(tariff.terms_id)
         return known
-
-    def card_of(self, card_id: str | None, currency: str) -> Card | None:
-        """The rate card that terms name, None where they name none.
-
-        Raises:
-            Refusal: as `tariff_of`.
-        """
-        if card_id is None:
-            return None
-        card = self.cards.get(card_id)
-        if card is None:
-            raise Refusal("unknown_rate_card", f"there is no rate card {card_id}")
-        if card.currency != currency:
-            raise Refusal("wrong_currency", f"rate card {card_id} is in {card.currency}, the terms are in {currency}")
-        return card
 
     def schedule(self, account: Account) -> None:
         """Set when a tick next has something to do for the account: open, end or close."""
@@ -160,7 +138,7 @@ class Books:
         subscription = account.subscription
         if subscription.ends_at is None:
             due = account.periods[-1].end
-        elif subscription.status == "active":
+        elif subscription.runs:
             due = subscription.ends_at
         closing = first_to_close(self, account)
         if closing is not None:

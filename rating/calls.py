@@ -17,29 +17,28 @@ from rating.account import Account, Adjustment, Period, Subscription
 from rating.alerts import fire_allowance_alerts, fire_cap_alerts
 from rating.books import Books, Refusal, within_bounds
 from rating.caps import count_cost, count_today
-from rating.cycle import due_dates, open_next_period, period_boundary
+from rating.cycle import due_dates, open_next_period, span
 from rating.duration import billed_seconds
 from rating.facts import CallCompleted
-from rating.outputs import RATED_CALLS, RatedCall, SpecialCall, encode_into
+from rating.outputs import RATED_CALLS, RatedCall, encode_into
 from rating.period import index_at
-from rating.prices import Extras, draw_by_card
-from rating.terms import LARGEST
+from rating.terms import LARGEST, Tariff
 from rating.waterfall import Drawdown, draw
 
 
 class ClosedHome(NamedTuple):
-    """Where a late call belongs: a subscription and the start of one of its closed periods."""
+    """Where a late call belongs: a subscription, one of its closed periods by its start, and that one's terms."""
 
     subscription: Subscription
     period_start: datetime
+    tariff: Tariff
 
 
 def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: int) -> None:
     """Rate a call of a known account.
 
     Raises:
-        Refusal: ``no_subscription`` outside of any subscription; ``no_rate``; ``out_of_range``. Nothing has changed
-            then, but that the period may have been opened that the call ended in.
+        Refusal: ``no_subscription`` outside of any subscription; ``out_of_range``. Nothing has changed then.
     """
     ended_at = call.ended_at
     periods = account.periods
@@ -57,18 +56,16 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
         period = home
 
     tariff = books.tariffs[period.terms_id]
+    billed_s, fee = billed_seconds(tariff, duration_s, call.outcome, call.test)
     left_s = period.allowance_left_s
-    extras: Extras | None = None
-    if tariff.card is None:
-        billed_s, fee = billed_seconds(tariff, duration_s, call.outcome, call.test)
-        drawn = draw(tariff, billed_s, left_s, account.wallet_s, account.credit_micros)
-    else:
-        billed_s, fee, drawn, extras = draw_by_card(tariff, account, call, duration_s, left_s)
+    drawn = draw(tariff, billed_s, left_s, account.wallet_s, account.credit_micros)
     if written_off:
         fee, drawn = 0, (0, 0, 0, 0, 0, billed_s, 0)
     allowance_s, wallet_s, _, credit_micros, overage_s, written_off_s, overage_micros = drawn
     total_s, amount = period.billed_s + billed_s, overage_micros + fee
     if total_s > LARGEST or (amount and period.overage_micros + period.fee_micros + amount > LARGEST):
+        # It may have opened its period all the same.
+        review_access(books, account, ended_at)
         raise Refusal("out_of_range", "the period's billed seconds or usage would exceed 2^53")
     cost = call.cost_micros
     if cost is not None:
@@ -103,21 +100,8 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
     caps = account.caps
     if caps is not None and caps.day is not None:
         count_today(caps.day, billed_s, amount, cost)
-    if extras is not None and period.by_rate is not None:
-        period.by_rate.count(extras["rate_micros_per_minute"], overage_s, overage_micros, fee)
     _give_out(
-        books,
-        account,
-        call,
-        period.subscription_id,
-        period.start,
-        duration_s,
-        billed_s,
-        fee,
-        drawn,
-        left_s,
-        late,
-        extras,
+        books, account, call, period.subscription_id, period.start, duration_s, billed_s, fee, drawn, left_s, late
     )
     if allowance_s:
         levels, fired = tariff.levels, period.alerts_fired
@@ -143,26 +127,23 @@ def _find_home(books: Books, account: Account, ended_at: datetime) -> Period | C
         books.touch(account)
         return period
     for candidate in (subscription, *reversed(books.history(account.account_id).subscriptions)):
-        if candidate.anchor <= ended_at and (candidate.ends_at is None or ended_at < candidate.ends_at):
+        if candidate.start <= ended_at and (candidate.ends_at is None or ended_at < candidate.ends_at):
             terms = books.tariffs[candidate.terms_id].terms
             n = index_at(candidate.anchor, terms.interval, terms.interval_count, terms.timezone, ended_at)
-            return ClosedHome(candidate, period_boundary(terms, candidate.anchor, n))
+            tariff, start, _ = span(books, candidate, n)
+            # Of a period that was split, the later part begins where these terms do.
+            return ClosedHome(candidate, max(start, candidate.start), tariff)
     raise Refusal("no_subscription", f"no subscription of the account covers {ended_at.isoformat()}")
 
 
 def _adjust(books: Books, account: Account, call: CallCompleted, duration_s: int, home: ClosedHome) -> None:
     """Rate a late call against its closed period: its allowance if it was the last to close, then the pools."""
-    tariff = books.tariffs[home.subscription.terms_id]
+    tariff = home.tariff
+    billed_s, fee = billed_seconds(tariff, duration_s, call.outcome, call.test)
     last = account.last_closed
     belongs = (home.subscription.subscription_id, home.period_start)
     closed = last if last is not None and (last.subscription_id, last.start) == belongs else None
-    left_s = closed.allowance_left_s if closed else 0
-    extras: Extras | None = None
-    if tariff.card is None:
-        billed_s, fee = billed_seconds(tariff, duration_s, call.outcome, call.test)
-        drawn = draw(tariff, billed_s, left_s, account.wallet_s, account.credit_micros)
-    else:
-        billed_s, fee, drawn, extras = draw_by_card(tariff, account, call, duration_s, left_s)
+    drawn = draw(tariff, billed_s, closed.allowance_left_s if closed else 0, account.wallet_s, account.credit_micros)
     allowance_s, wallet_s, _, credit_micros, _, _, overage_micros = drawn
     amount = overage_micros + fee
     adjustment = next((a for a in account.adjustments if a.period_start == home.period_start), None)
@@ -171,23 +152,10 @@ def _adjust(books: Books, account: Account, call: CallCompleted, duration_s: int
     account.wallet_s -= wallet_s
     account.credit_micros -= credit_micros
     if closed:
-        closed.allowance_left_s = left_s - allowance_s
+        closed.allowance_left_s -= allowance_s
     subscription_id = home.subscription.subscription_id
-    left_s -= allowance_s
-    _give_out(
-        books,
-        account,
-        call,
-        subscription_id,
-        home.period_start,
-        duration_s,
-        billed_s,
-        fee,
-        drawn,
-        left_s,
-        True,
-        extras,
-    )
+    left_s = closed.allowance_left_s if closed else 0
+    _give_out(books, account, call, subscription_id, home.period_start, duration_s, billed_s, fee, drawn, left_s, True)
     at_once = account.newest is None
     if not at_once:
         if adjustment is None:
@@ -222,7 +190,6 @@ def _give_out(
     drawn: Drawdown,
     allowance_left_s: int,
     late: bool,
-    extras: Extras | None,
 ) -> None:
     allowance_s, wallet_s, credit_s, credit_micros, overage_s, written_off_s, overage_micros = drawn
     amount = overage_micros + fee
@@ -253,8 +220,6 @@ def _give_out(
         books.partition,
         books.offset,
     )
-    if extras is not None:
-        rated = SpecialCall(*astuple(rated), **extras)
     buffer = books.buffer
     encode_into(rated, buffer)
     books.outputs.append((RATED_CALLS, call.account_id.encode(), bytes(buffer)))

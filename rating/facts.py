@@ -86,6 +86,41 @@ class SubscriptionCanceled(AccountFact, frozen=True, kw_only=True, tag="subscrip
     when: Literal["period_end", "now"]
 
 
+class SubscriptionChanged(AccountFact, frozen=True, kw_only=True, tag="subscription.changed"):
+    """A subscription goes on with other terms, ``now`` (at ``at``) or from its next period."""
+
+    subscription_id: Id
+    terms: Terms
+    when: Literal["next_period", "now"]
+
+
+class SubscriptionPaused(AccountFact, frozen=True, kw_only=True, tag="subscription.paused"):
+    """A subscription pauses: no calls, and what opens meanwhile costs nothing."""
+
+    subscription_id: Id
+
+
+class SubscriptionResumed(AccountFact, frozen=True, kw_only=True, tag="subscription.resumed"):
+    """A paused subscription goes on."""
+
+    subscription_id: Id
+
+
+class NumberRented(AccountFact, frozen=True, kw_only=True, tag="number.rented"):
+    """An account has a number from ``at``, at a price for each period. ``currency`` None means the account's."""
+
+    number: Id
+    price_micros: Count
+    currency: Currency | None = None
+    label: Annotated[str, Meta(max_length=128)] | None = None
+
+
+class NumberReleased(AccountFact, frozen=True, kw_only=True, tag="number.released"):
+    """An account gives a number back."""
+
+    number: Id
+
+
 class PackApplied(AccountFact, frozen=True, kw_only=True, tag="pack.applied"):
     """A pack is sold: minutes for the wallet, credit in micros, at a price."""
 
@@ -190,6 +225,11 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick"):
 AnyAccountFact = (
     SubscriptionStarted
     | SubscriptionCanceled
+    | SubscriptionChanged
+    | SubscriptionPaused
+    | SubscriptionResumed
+    | NumberRented
+    | NumberReleased
     | PackApplied
     | WalletAdjusted
     | CapSet
@@ -204,6 +244,11 @@ TYPES = frozenset(
         CallCompleted,
         SubscriptionStarted,
         SubscriptionCanceled,
+        SubscriptionChanged,
+        SubscriptionPaused,
+        SubscriptionResumed,
+        NumberRented,
+        NumberReleased,
         PackApplied,
         WalletAdjusted,
         CapSet,
@@ -296,13 +341,13 @@ def _check_span(name: str, at: datetime, end: datetime = END_OF_TIME) -> None:
 
 def _check_ids(fact: Fact) -> None:
     """Ids are bounded in bytes; the decoder counts characters."""
-    if type(fact) is SubscriptionStarted:
+    if isinstance(fact, SubscriptionStarted | SubscriptionChanged):
         _check_length("plan", fact.terms.plan, 128)
     elif type(fact) is CapsSet:
         for cap in fact.caps:
             _check_length("name", cap.name, 128)
     for name in fact.__struct_fields__:
-        if name.endswith("_id") or name == "pack":
+        if name.endswith("_id") or name in ("pack", "number", "label"):
             made_of_ids = type(fact) is PaymentRequestCreated and name == "fact_id"
             limit = 512 if name == "payment_request_id" or made_of_ids else 128
             _check_length(name, getattr(fact, name) or "", limit)

@@ -17,10 +17,12 @@ import msgspec
 from rating.account import Account, History
 from rating.versions import Layout, StateError, same
 
-# 2: caps that have a name, cost and margin of a period; usage by rate.
+# 2: caps that have a name, cost and margin of a period, parts of a period, lines that wait, numbers, terms to come.
 ACCOUNT_STATE = Layout("account", version=2, upgrades={1: same})
-HISTORY_STATE = Layout("history")
-TERMS_STATE = Layout("terms", 2, {1: same})
+# 2: numbers.
+HISTORY_STATE = Layout("history", version=2, upgrades={1: same})
+# 2: trials, credit for those who cancel.
+TERMS_STATE = Layout("terms", version=2, upgrades={1: same})
 POSITION_STATE = Layout("position")
 ACCOUNT = b"account\0"
 HISTORY = b"history\0"
@@ -111,4 +113,6 @@ def account_row(key: bytes, value: bytes) -> dict[str, Any] | None:
         "cap_mode": cap.mode if cap else None,
         "access_allowed": not account.reasons,
         "access_reasons": account.reasons,
+        "numbers": account.numbers,
+        "waiting_micros": sum(one.amount_micros for one in account.lines),
     }

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import TypeAlias
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 RATED_CALLS = "rated-calls"
 BILLING_EVENTS = "billing-events"
@@ -92,18 +91,6 @@ class RatedCall(msgspec.Struct, gc=False):
     late: bool
     source_partition: int
     source_offset: int
-
-
-class SpecialCall(RatedCall, kw_only=True, gc=False):
-    """A rated call with what most calls do not have; what is unset is left out of its record.
-
-    Attributes:
-        rate_micros_per_minute: of terms with a rate card, the rate; None where there is none (overage is blocked).
-        rate_prefix: the prefix of the card's row; None: no row matches, the terms' rate.
-    """
-
-    rate_micros_per_minute: int | UnsetType | None = UNSET
-    rate_prefix: str | UnsetType | None = UNSET
 
 
 encode = msgspec.json.Encoder().encode

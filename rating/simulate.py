@@ -7,19 +7,17 @@ from typing import Any
 
 import msgspec
 
-from rating.cards import NO_CARDS, Cards
 from rating.fold import Fold
 from rating.outputs import DeadLetter, Output, encode
 from rating.seen import SeenInMemory
 
 
-def simulate_encoded(lines: Iterable[bytes], cards: Cards = NO_CARDS) -> Iterator[bytes]:
+def simulate_encoded(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Fold JSON lines and give each output as one encoded line ``{"topic", "key", "value"}``.
 
-    A line's number, counted from 0, is its offset. A line that cannot be rated becomes a ``dead-letters`` output. Rate
-    cards are found in ``cards`` by id.
+    A line's number, counted from 0, is its offset. A line that cannot be rated becomes a ``dead-letters`` output.
     """
-    fold = Fold(0, None, SeenInMemory(), cards=cards)
+    fold = Fold(0, None, SeenInMemory())
     for offset, line in enumerate(lines):
         done = False
         while not done:
@@ -28,9 +26,9 @@ def simulate_encoded(lines: Iterable[bytes], cards: Cards = NO_CARDS) -> Iterato
             fold.outputs.clear()
 
 
-def simulate(lines: Iterable[bytes], cards: Cards = NO_CARDS) -> Iterator[dict[str, Any]]:
+def simulate(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     """Like `simulate_encoded`, decoded."""
-    return map(msgspec.json.decode, simulate_encoded(lines, cards))
+    return map(msgspec.json.decode, simulate_encoded(lines))
 
 
 def _encode_output(output: Output) -> bytes:

@@ -45,8 +45,8 @@ def draw(tariff: Tariff, billed_s: int, allowance_left_s: int, wallet_s: int, cr
 
 
 def pools_are_empty(tariff: Tariff, allowance_left_s: int, wallet_s: int, credit_micros: int) -> bool:
-    """Whether overage is blocked and the pools cannot give one more second, at the lowest rate there is."""
+    """Whether overage is blocked and the pools cannot give one more second."""
     if not tariff.blocked or allowance_left_s > 0 or wallet_s > 0:
         return False
-    rate = tariff.least_rate
+    rate = tariff.rate
     return not (credit_micros > 0 and rate > 0 and 60 * credit_micros + 29 >= rate)

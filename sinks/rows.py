@@ -73,6 +73,7 @@ class CycleOpened(BillingEvent, kw_only=True, tag="cycle.opened"):
     currency: str
     due_at: Time
     grace_ends_at: Time
+    status: str | None = None
 
 
 class CycleClosed(BillingEvent, kw_only=True, tag="cycle.closed"):
@@ -93,6 +94,7 @@ class CycleClosed(BillingEvent, kw_only=True, tag="cycle.closed"):
     fee_micros: Whole
     usage_micros: Whole
     adjustments_micros: Whole
+    lines_micros: Whole = 0
     overage_micros_per_minute: Whole | None
     connection_fee_micros: Whole
     currency: str
@@ -140,13 +142,51 @@ class UsageAdjusted(BillingEvent, kw_only=True, tag="usage.adjusted"):
 
 
 class StatusChanged(BillingEvent, kw_only=True, tag="subscription.status_changed"):
-    """A subscription began or ended."""
+    """A subscription began, was paused, resumed, or ended."""
 
     status: str
     previous: str | None
 
 
-AnyBillingEvent: TypeAlias = CycleOpened | CycleClosed | PackCredited | WalletAdjusted | UsageAdjusted | StatusChanged
+class SubscriptionChanged(BillingEvent, kw_only=True, tag="subscription.changed", rename={"change": "when"}):
+    """A subscription is on other terms."""
+
+    plan: str
+    previous_plan: str
+    change: str
+
+
+class NumberEvent(BillingEvent, kw_only=True):
+    """What a number that is rented or released is like."""
+
+    fact_id: str
+    number: str
+    price_micros: Whole
+    currency: str
+    label: str | None
+    rented_at: Time
+    numbers: Whole
+
+
+class NumberRented(NumberEvent, kw_only=True, tag="number.rented"):
+    """An account has a number from now on."""
+
+
+class NumberReleased(NumberEvent, kw_only=True, tag="number.released"):
+    """An account has a number no longer."""
+
+
+AnyBillingEvent: TypeAlias = (
+    CycleOpened
+    | CycleClosed
+    | PackCredited
+    | WalletAdjusted
+    | UsageAdjusted
+    | StatusChanged
+    | SubscriptionChanged
+    | NumberRented
+    | NumberReleased
+)
 
 
 class RequestLine(msgspec.Struct, kw_only=True):
@@ -252,3 +292,5 @@ class AccountRow(msgspec.Struct, kw_only=True):
     cap_mode: str | None
     access_allowed: bool
     access_reasons: list[str]
+    numbers: Whole
+    waiting_micros: Whole

@@ -31,7 +31,6 @@ __all__ = [
     "LEDGER",
     "PAYMENT_REQUESTS",
     "RATED_CALLS",
-    "RATE_CARDS",
     "REDRIVEN_HEADER",
     "REDRIVES",
     "SEEN_CALLS",
@@ -41,7 +40,6 @@ __all__ = [
 
 ACCOUNT_EVENTS = "account-events"
 CATALOGUE = "catalogue"
-RATE_CARDS = "rate-cards"
 SEEN_CALLS = "seen-calls"
 LEDGER = "ledger"
 # Where the billing job keeps its positions.
@@ -89,8 +87,6 @@ TOPICS = (
     # become dead letters rather than errors at somebody's producer.
     Topic(ACCOUNT_EVENTS, {**FOR_EVER, "max.message.bytes": str(8 * MIB)}),
     Topic(CATALOGUE, COMPACTED),
-    # As many partitions as the rest, so that tools need not know of another count; a card is in one of them.
-    Topic(RATE_CARDS, COMPACTED),
     Topic(RATED_CALLS, _kept(days=30)),
     # Never deleted either: they are few, and each must be asked for, however long the billing job was away.
     Topic(BILLING_EVENTS, FOR_EVER),

@@ -61,6 +61,10 @@ def plans(agency, packs):
         late_window_s=st.integers(0, 86_400),
         allowance_alerts_percent=PERCENTS,
         cap=st.none() | caps(),
+        trial_days=DAYS,
+        trial_included_minutes=st.none() | MINUTES,
+        cancel_credit=st.sampled_from(["none", "unused"]),
+        number_price=st.none() | AMOUNTS,
     )
 
 

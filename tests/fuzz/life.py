@@ -150,6 +150,8 @@ def write_case(path: Path, inputs: Sequence[bytes]) -> None:
         b"hex:" + line.hex().encode() if line.startswith(b"hex:") or any(end in line for end in odd) else line
         for line in inputs
     ]
+    # It is not there while there are no cases: a clone has no empty folders.
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"".join(line + b"\n" for line in lines))
 
 

@@ -34,8 +34,9 @@ def test_a_hole_found_before_stays_closed(case: Path) -> None:
 
 def test_inputs_are_kept_as_they_were(tmp_path: Path) -> None:
     odd = [b"", b"{}", b"a\nb", b"\r", b"hex:00", b"\xff\0", "é".encode()]
-    write_case(tmp_path / "case.log", odd)
-    assert read_case(tmp_path / "case.log") == odd
+    path = tmp_path / "not there yet" / "case.log"
+    write_case(path, odd)
+    assert read_case(path) == odd
 
 
 def test_the_same_seed_gives_the_same_inputs() -> None:

@@ -37,7 +37,7 @@ PARTITIONS = 2
 LARGEST = 2**53
 # Sums of amounts may be larger than any amount.
 LARGEST_SUM = 2**62
-SUMS = {"subtotal_micros", "total_micros", "adjustments_micros", "amount_micros"}
+SUMS = {"subtotal_micros", "total_micros", "adjustments_micros", "amount_micros", "lines_micros", "used"}
 # Rated or another fact accepted; a duplicate or a fact known; ticks and rules; passed on; a dead letter.
 OUTCOMES = ("rated", "accepted", "duplicate", "known", "time", "forwarded", "dead")
 _tables = {table.topic: table for table in TABLES}
@@ -385,7 +385,14 @@ def _billed(book: Account, event: dict[str, Any]) -> None:
                 raise Broken(f"the usage does not add up: {event}")
             if event["adjustments_micros"] != sum(one["amount_micros"] for one in event["adjustments"]):
                 raise Broken(f"the adjustments do not add up: {event}")
+            if event["lines_micros"] != sum(one["amount_micros"] for one in event["lines"]):
+                raise Broken(f"the lines do not add up: {event}")
+            if event["usage_micros"] + event["adjustments_micros"] + event["lines_micros"] < 0:
+                raise Broken(f"a request would be negative: {event}")
             book.asked += event["usage_micros"] + event["adjustments_micros"]
+        case "cycle.opened":
+            if sum(one["amount_micros"] for one in event["lines"]) < 0:
+                raise Broken(f"a request would be negative: {event}")
         case "usage.adjusted":
             book.asked += event["amount_micros"] if event["at_once"] else 0
         case "pack.credited" | "wallet.adjusted":

@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 
 from rating.simulate import simulate_encoded
-from tests.golden.cards import CARDS
 from tests.golden.story import story
 
 FOLDER = Path(__file__).parent
@@ -29,4 +28,4 @@ def read_log() -> list[bytes]:
 
 def outputs_of(lines: list[bytes]) -> list[bytes]:
     """What `callmeter simulate` prints for some records, line by line."""
-    return list(simulate_encoded(lines, CARDS))
+    return list(simulate_encoded(lines))

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.golden.cards import LANDLINES, RETAIL
-
 Fact = dict[str, Any]
 Line = Fact | bytes
 TERMS: Fact = {
@@ -102,7 +100,8 @@ def story() -> Iterator[Line]:
     yield from month_ends()
     yield from refusals()
     yield from malformed()
-    yield from rate_cards()
+    yield from lives()
+    yield from numbers()
     yield from steps("2026-01-20T00:00:00Z", "2027-02-01T00:00:00Z", timedelta(days=13, hours=7))
     yield tick("2027-02-02T00:00:00Z", "not past the clock by a jump that needs none", jump=True)
     yield tick("2030-01-01T00:00:00Z", "a leap of years without leave")
@@ -400,47 +399,74 @@ def refusals() -> Iterator[Line]:
     yield one.fact("subscription.canceled", "2026-01-14T08:00:00Z", "one that there is not", **other)
 
 
-def rate_cards() -> Iterator[Line]:
-    """Prices by destination, direction and tier; `tests.golden.cards` has the cards."""
-    card: Fact = {"rate_card": RETAIL.card_id, "included_minutes": 2, "increments": "30/30"}
-    one = Teller("acct_card")
-    yield one.started("2026-01-14T00:00:00Z", "a card, and a rate for what is not on it", "sub_card", **card)
-    for hour, (number, about, fields) in enumerate(
-        (
-            ("+4989123456", "outbound to 49: a row for outbound, of the allowance; a fee is money", {}),
-            ("+4989123456", "straddles the allowance, at 0.12 a minute", {}),
-            ("+4989123456", "outbound and gold: the direction goes before the tier", {"tier": "gold"}),
-            ("+4989123456", "inbound and gold: the row for gold", {"tier": "gold", "direction": "inbound"}),
-            ("+4989123456", "inbound: neither, so any number", {"direction": "inbound"}),
-            ("+493012345", "the longest prefix, 59 a minute, no fee", {}),
-            ("+493012345", "by the web and gold: free, but overage", {"direction": "web", "tier": "gold"}),
-            ("+19005550100", "a premium number draws on no pool", {}),
-            ("14155550100", "without a plus", {}),
-            (None, "no number: the row for any", {}),
-            ("anonymous", "no digits: the row for any", {}),
-        )
-    ):
-        yield one.call(f"2026-01-14T{hour // 2:02}:{hour % 2 * 30 + 10}:00Z", 95.5, about, to_number=number, **fields)
-        if hour == 5:
-            yield one.pack("2026-01-14T02:45:00Z", "minutes and credit", minutes=2, credit_micros=40_000)
-    two = Teller("acct_card_only")
-    only: Fact = {"rate_card": LANDLINES.card_id, "overage_micros_per_minute": None, "included_minutes": 0}
-    yield two.started("2026-01-14T00:00:00Z", "overage by the card only", "sub_only", **only)
-    yield two.call("2026-01-14T01:30:00Z", 61, "on the card", to_number="+4930123")
-    yield two.call("2026-01-14T02:30:00Z", 61, "not on the card: not rated", to_number="+33123")
-    yield two.call(
-        "2026-01-14T03:30:00Z", 0, "bills nothing, so it needs no rate", to_number="+33123", answered_at=None
+def lives() -> Iterator[Line]:
+    """Trials, changes of terms, pauses, cancellations with a credit."""
+    sub = {"subscription_id": "sub_1"}
+    week = {"interval": "week", "price_micros": 70_000_000, "included_minutes": 7, "cancel_credit": "unused"}
+    trial = Teller("acct_trial")
+    yield trial.started(
+        "2026-01-13T12:00:00Z", "a day for nothing", **week, trial_days=1, trial_included_minutes=2, timezone="UTC"
     )
-    three = Teller("acct_card_blocked")
-    blocked: Fact = {**only, "overage": "blocked", "late_calls": "write_off"}
-    yield three.started("2026-01-14T00:00:00Z", "blocked, prices by the card", "sub_blocked", **blocked)
-    yield three.pack("2026-01-14T01:00:00Z", "credit pays a second of the cheapest row", minutes=0, credit_micros=2)
-    yield three.call("2026-01-14T02:00:00Z", 60, "61 a minute: 2 micros pay 2 s", to_number="+4930123")
-    yield three.call("2026-01-14T03:00:00Z", 60, "not on the card: written off", to_number="+33123")
-    four = Teller("acct_card_refused")
-    yield four.started("2026-01-14T00:00:00Z", "no such card", rate_card="0" * 32)
-    yield four.started("2026-01-14T00:00:00Z", "no card's id", rate_card="retail")
-    yield four.started("2026-01-14T00:00:00Z", "a card in dollars", currency="EUR", **card)
+    yield trial.call("2026-01-14T06:00:00Z", 150, "more than the trial has: written off, access is off")
+    yield trial.fact("subscription.changed", "2026-01-14T07:00:00Z", "not in a trial", **sub, when="now", terms={
+        **TERMS, **week})  # fmt: skip
+    yield trial.fact("subscription.paused", "2026-01-14T07:30:00Z", "paused in it", **sub)
+    yield trial.fact("subscription.resumed", "2026-01-14T07:31:00Z", "a trial again", **sub)
+    monthly = {**TERMS, **week, "plan": "other", "interval": "month"}
+    yield trial.fact(
+        "subscription.changed", "2026-01-14T07:40:00Z", "from its end on", **sub, when="next_period", terms=monthly
+    )
+    change = Teller("acct_change")
+    yield change.started("2026-01-08T00:00:00Z", "a week of 70", **week)
+    yield change.call("2026-01-14T06:10:00Z", 120, "two of seven minutes")
+    terms = {**TERMS, **week, "plan": "growth", "price_micros": 140_000_000, "included_minutes": 70}
+    yield change.fact(
+        "subscription.changed", "2026-01-14T12:00:00Z", "half a day is left", **sub, when="now", terms=terms
+    )
+    yield change.call("2026-01-14T07:10:00Z", 120, "of the part before: five minutes are left there")
+    lower = {**terms, "plan": "starter", "price_micros": 1}
+    yield change.fact(
+        "subscription.changed", "2026-01-14T12:00:00.5Z", "in the same second", **sub, when="now", terms=lower
+    )
+    yield change.fact(
+        "subscription.changed", "2026-01-14T12:00:01Z", "less: credit is left", **sub, when="now", terms=lower
+    )
+    other = {**terms, "interval": "month"}
+    yield change.fact("subscription.changed", "2026-01-14T13:00:00Z", "other periods", **sub, when="now", terms=other)
+    euro = {**terms, "currency": "EUR"}
+    yield change.fact("subscription.changed", "2026-01-14T13:00:00Z", "euros", **sub, when="next_period", terms=euro)
+    yield change.fact("subscription.changed", "2026-01-14T13:00:00Z", "later", **sub, when="next_period", terms=other)
+    pause = Teller("acct_pause")
+    yield pause.started("2026-01-10T00:00:00Z", "days of 70", **{**week, "interval": "day"})
+    yield pause.fact("subscription.resumed", "2026-01-14T06:00:00Z", "what is not paused", **sub)
+    yield pause.fact("subscription.paused", "2026-01-14T06:00:00Z", "the day is paid", **sub)
+    yield pause.fact("subscription.paused", "2026-01-14T06:00:01Z", "a second time", **sub)
+    yield pause.fact("subscription.resumed", "2026-01-15T18:00:00Z", "a quarter of a day that was not paid", **sub)
+    yield pause.fact("subscription.canceled", "2026-01-16T12:00:00Z", "half of a day comes back", **sub, when="now")
+    yield pause.started("2026-01-17T00:00:00Z", "what came back is used", sub="sub_2", **week)
+
+
+def numbers() -> Iterator[Line]:
+    """Rented and released in the midst of periods, twice, too early, and through a cancellation."""
+    one = Teller("acct_numbers")
+    yield one.started("2026-01-08T15:00:00Z", "weeks by the clock of Berlin", interval="week", timezone="Europe/Berlin")
+    for digit, price in enumerate((7_000_000, 7_000_000, 5)):
+        yield one.fact(
+            "number.rented", f"2026-01-14T0{digit}:00:00Z", "for a day and a bit", number=f"+4930{digit}",
+            price_micros=price, label=None if digit else "front desk",
+        )  # fmt: skip
+    yield one.fact("number.rented", "2026-01-14T05:00:00Z", "once more", number="+49300", price_micros=1)
+    yield one.fact("number.rented", "2026-01-14T05:00:00Z", "euros", number="+49309", price_micros=1, currency="EUR")
+    yield one.fact("number.rented", "2026-01-01T05:00:00Z", "before all", number="+49309", price_micros=1)
+    yield one.fact("number.released", "2026-01-14T05:00:00Z", "one that is not there", number="+49308")
+    yield one.fact("number.released", "2026-01-14T05:00:00Z", "on its first day", number="+49301")
+    yield tick("2026-01-16T00:00:00Z", "two are charged in advance for the second week")
+    yield one.fact("number.released", "2026-01-18T23:30:00Z", "on the 19th in Berlin", number="+49300")
+    yield tick("2026-01-19T00:00:00Z")
+    end = {"subscription_id": "sub_1", "when": "now"}
+    yield one.fact("subscription.canceled", "2026-01-19T10:00:00Z", "numbers are settled", **end)
+    yield one.fact("number.rented", "2026-01-19T11:00:00Z", "of nothing", number="+49307", price_micros=1)
+    yield one.started("2026-01-19T12:00:00Z", "the number that is left", sub="sub_2", interval="month")
 
 
 def malformed() -> Iterator[Line]:

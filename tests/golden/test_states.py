@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -14,7 +15,6 @@ from faust.types import TP
 from jobs.positions import LedgerPositions
 from jobs.reading import TopicReader
 from rating import ledger
-from rating.account import Account
 from rating.fold import Fold, decode_position
 from rating.seen import SeenInMemory
 from rating.terms import Terms
@@ -40,19 +40,26 @@ CHANGED = (
 )
 
 
-def restored(records: dict[str, tuple[bytes, bytes]]) -> Fold:
+def restored(records: dict[str, tuple[bytes, bytes]], others: Sequence[tuple[bytes, bytes]] = ()) -> Fold:
     fold = Fold(0, None, SeenInMemory())
+    for other in others:
+        fold.restore(*other)
     for kind in LEDGER_KINDS:
         fold.restore(*records[kind])
     fold.restored()
     return fold
 
 
-def but_for_terms_ids(account: Account | None) -> Account:
-    assert account is not None
-    for one in (account.subscription, *account.periods):
-        one.terms_id = b""
-    return account
+def by_terms(fold: Fold) -> Any:
+    """The account, with its terms in place of their ids."""
+    tariffs = fold.books.tariffs
+
+    def resolved(value: Any) -> Any:
+        if isinstance(value, list):
+            return [resolved(one) for one in value]
+        return tariffs[value].terms if isinstance(value, bytes) else value
+
+    return resolved(msgspec.to_builtins(fold.books.account(ACCOUNT), builtin_types=(bytes, datetime)))
 
 
 # -- the layouts
@@ -75,12 +82,11 @@ def test_what_each_version_wrote_is_read_as_if_it_were_written_now(kind: str, ve
         assert decode_role_position(value) == 1_234
     elif kind in LEDGER_KINDS:
         ledger_records = {name: read(name, LAYOUTS[name].version) for name in LEDGER_KINDS}
-        if kind in ("account", "terms"):
-            # An account names its terms by the hash they had when it was written.
-            ledger_records |= {"account": read("account", version), "terms": read("terms", version)}
-        fold = restored({**ledger_records, kind: (key, value)})
+        # Terms of each version, for an older account knows them by the hash that they had then.
+        terms = [read("terms", each) for each in range(1, LAYOUTS["terms"].version + 1)]
+        fold = restored({**ledger_records, kind: (key, value)}, terms)
         known = folded()
-        assert but_for_terms_ids(fold.books.account(ACCOUNT)) == but_for_terms_ids(known.books.account(ACCOUNT))
+        assert by_terms(fold) == by_terms(known)
         assert fold.books.history(ACCOUNT) == known.books.history(ACCOUNT)
         assert (fold.clock, fold.position, fold.books.rules) == (known.clock, LINES, known.books.rules)
 

@@ -10,9 +10,39 @@ from typing import Any
 
 from tests.oracle import named
 from tests.oracle.anchored import boundary
-from tests.oracle.rate_cards import RateCard
 
 Terms = dict[str, Any]
+
+
+@dataclass(eq=False)
+class Rental:
+    """A number that an account has, from its first day to the one it gives it back on."""
+
+    number: str
+    price: int
+    since: datetime
+    label: str | None
+    until: datetime | None = None
+
+    def held_at(self, moment: datetime) -> bool:
+        return self.since <= moment and (self.until is None or moment < self.until)
+
+
+@dataclass(eq=False)
+class Whole:
+    """A period before anybody split it or cut it short: what prices are for, and what numbers are settled by.
+
+    `paid` has the rentals that were charged in advance; it is None once numbers are settled.
+    """
+
+    start: datetime
+    end: datetime
+    paid: list[Rental] | None = field(default_factory=list)
+
+    def share(self, amount: int, since: datetime) -> int:
+        """What falls on the time from `since` to the end, in whole seconds, rounded down."""
+        left, all_of_it = (int((self.end - moment).total_seconds() // 1) for moment in (since, self.start))
+        return amount * left // all_of_it if all_of_it else 0
 
 
 @dataclass(eq=False)
@@ -22,22 +52,20 @@ class Period:
     subscription: "Subscription"
     start: datetime
     end: datetime
+    terms: Terms
+    whole: Whole
+    included_s: int
+    paused: bool
     closed: bool = False
     totals: Counter[str] = field(default_factory=Counter)
     rated: list[dict[str, Any]] = field(default_factory=list)
     drawn_after_close_s: int = 0
     fired: set[tuple[str, int]] = field(default_factory=set)
     fired_of_caps: dict[str, list[int]] = field(default_factory=dict)
-    by_rate: dict[int, Counter[str]] = field(default_factory=dict)
-    by_fee: dict[int, Counter[str]] = field(default_factory=dict)
 
     @property
-    def terms(self) -> Terms:
-        return self.subscription.terms
-
-    @property
-    def included_s(self) -> int:
-        return int(self.terms["included_minutes"]) * 60
+    def is_last_part(self) -> bool:
+        return self.end == self.whole.end
 
     @property
     def allowance_left_s(self) -> int:
@@ -50,24 +78,34 @@ class Period:
 
 @dataclass(eq=False)
 class Subscription:
-    """One account on one set of terms; `end` is None until a cancellation fixes it."""
+    """One account on one set of terms; `end` is None until a cancellation, or other terms, fix it.
+
+    Periods begin at the boundaries from number `first` on, counted from `anchor`; a trial, and a part that was split
+    off, come before those. `pending` are the terms from the next period on.
+    """
 
     subscription_id: str
     start: datetime
     terms: Terms
-    card: RateCard | None = None
+    anchor: datetime
+    first: int = 0
+    status: str = "active"
     periods: list[Period] = field(default_factory=list)
     end: datetime | None = None
-    status: str = "active"
+    pending: Terms | None = None
 
-    def next_period(self) -> Period:
+    @property
+    def in_trial(self) -> bool:
+        return len(self.periods) == 1 and self.periods[0].end == self.anchor and self.periods[0].start < self.anchor
+
+    def boundary(self, n: int) -> datetime:
         terms = self.terms
-        n = len(self.periods)
-        start, end = (
-            boundary(self.start, terms["interval"], terms["interval_count"], terms["timezone"], i) for i in (n, n + 1)
-        )
-        self.periods.append(Period(self, start, end))
-        return self.periods[-1]
+        return boundary(self.anchor, terms["interval"], terms["interval_count"], terms["timezone"], n)
+
+    def next_number(self) -> int:
+        """Of the boundary that the next period begins at."""
+        regular = [each for each in self.periods if each.start >= self.anchor and each.start == each.whole.start]
+        return self.first + len(regular)
 
     def contains(self, moment: datetime) -> bool:
         return self.start <= moment and (self.end is None or moment < self.end)
@@ -101,6 +139,8 @@ class Account:
     requests: dict[str, dict[str, Any]] = field(default_factory=dict)
     adjustments: dict[datetime, dict[str, Any]] = field(default_factory=dict)
     last_closed: Period | None = None
+    rentals: list[Rental] = field(default_factory=list)
+    lines: list[dict[str, Any]] = field(default_factory=list)
     reasons: frozenset[str] = frozenset()
 
     @property
@@ -131,25 +171,18 @@ class Account:
                 return used, limit * unit
         return None
 
-    def lowest_rate(self, period: Period) -> int:
-        """The least that a minute can cost that credit may be drawn for; 0 if there is none."""
-        rates = [period.terms["overage_micros_per_minute"] or 0]
-        card = period.subscription.card
-        rates.extend(row["rate_micros_per_minute"] for row in (card.rows if card else ()) if row["pools"])
-        return min((rate for rate in rates if rate > 0), default=0)
-
     def reasons_now(self) -> frozenset[str]:
         """Why the account's campaigns may not run, by what the book says at this moment."""
         reasons = set()
-        if self.subscription.status == "canceled":
-            reasons.add("canceled")
+        if self.subscription.status in ("canceled", "paused"):
+            reasons.add(self.subscription.status)
         period = self.newest_open()
         if period is not None:
             if self.cap and self.cap["mode"] == "hard" and self.cap_reached_at(period, 100):
                 reasons.add("cap_reached")
             if any(one["mode"] == "hard" and named.reached(self, one, period, 100) for one in self.caps):
                 reasons.add("cap_reached")
-            rate = self.lowest_rate(period)
+            rate = period.terms["overage_micros_per_minute"] or 0
             one_more = self.credit_micros > 0 and rate > 0 and (rate + 30) // 60 <= self.credit_micros
             if period.terms["overage"] == "blocked" and not (period.allowance_left_s or self.wallet_s or one_more):
                 reasons.add("pools_empty")

@@ -1,6 +1,5 @@
 """Rating one call that is neither refused nor a duplicate."""
 
-from collections import Counter
 from datetime import UTC
 from typing import Any
 
@@ -8,7 +7,7 @@ from tests.oracle.book import Account, Period
 from tests.oracle.checks import MAX_INTEGER, Fact
 from tests.oracle.cycles import dates
 from tests.oracle.journal import Journal
-from tests.oracle.pricing import billed_and_fee, draw, terms_for
+from tests.oracle.pricing import billed_and_fee, draw
 from tests.oracle.reading import Refused
 
 COUNTED = (
@@ -40,24 +39,13 @@ def rate(journal: Journal, account: Account, call: Fact, period: Period) -> None
 
 def _drawn(account: Account, call: Fact, period: Period, allowance: int) -> Rated:
     """The call on the terms of `period`; no pool has changed yet."""
-    terms = _terms(account, call, period)
-    duration, billed, fee = billed_and_fee(call, terms)
-    pools = (allowance, account.wallet_s, account.credit_micros) if terms["pools"] else (0, 0, 0)
-    drawn = draw(billed, *pools, terms)
+    duration, billed, fee = billed_and_fee(call, period.terms)
+    drawn = draw(billed, allowance, account.wallet_s, account.credit_micros, period.terms)
     return _rated(account, call, period, duration, drawn, fee) | {"allowance_left_s": allowance - drawn["allowance_s"]}
 
 
-def _terms(account: Account, call: Fact, period: Period) -> Fact:
-    """The terms for this call, unless it bills seconds that have no price."""
-    terms = terms_for(call, period.terms, period.subscription.card)
-    _, billed, _ = billed_and_fee(call, terms)
-    if billed and terms["overage"] == "billed" and terms["overage_micros_per_minute"] is None:
-        raise Refused("no_rate", account.account_id)
-    return terms
-
-
 def _written_off(account: Account, call: Fact, period: Period) -> Rated:
-    duration, billed, _ = billed_and_fee(call, _terms(account, call, period))
+    duration, billed, _ = billed_and_fee(call, period.terms)
     drawn = draw(0, 0, 0, 0, period.terms) | {"written_off_s": billed}
     return _rated(account, call, period, duration, drawn, 0) | {"late": True}
 
@@ -83,19 +71,7 @@ def _rated(account: Account, call: Fact, period: Period, duration: int, drawn: d
         "wallet_left_s": account.wallet_s - drawn["wallet_s"],
         "credit_left_micros": account.credit_micros - drawn["credit_micros"],
         "late": False,
-        **_price(call, period),
     }
-
-
-def _price(call: Fact, period: Period) -> Rated:
-    """What calls of terms with a card tell besides."""
-    card = period.subscription.card
-    if card is None:
-        return {}
-    row = card.row_for(call)
-    if row is None:
-        return {"rate_micros_per_minute": period.terms["overage_micros_per_minute"], "rate_prefix": None}
-    return {"rate_micros_per_minute": row["rate_micros_per_minute"], "rate_prefix": row["prefix"]}
 
 
 def _take(journal: Journal, account: Account, rated: Rated, sums: dict[str, int]) -> None:
@@ -140,12 +116,6 @@ def _count(journal: Journal, account: Account, period: Period, rated: Rated) -> 
         account.today.rated.append(rated)
     totals.update({name: rated[name] for name in COUNTED})
     totals.update(calls=1, late=int(rated["late"]), overage_micros=rated["amount_micros"] - rated["fee_micros"])
-    overage = {"overage_s": rated["overage_s"], "overage_micros": rated["amount_micros"] - rated["fee_micros"]}
-    if overage["overage_s"] and "rate_prefix" in rated:
-        period.by_rate.setdefault(rated["rate_micros_per_minute"], Counter()).update(overage)
-    if rated["fee_micros"] and "rate_prefix" in rated:
-        fee = {"calls": 1, "fee_micros": rated["fee_micros"]}
-        period.by_fee.setdefault(rated["fee_micros"], Counter()).update(fee)
     used, included = totals["allowance_s"], period.included_s
     for level in sorted(period.terms["allowance_alerts_percent"]):
         if included and used * 100 >= level * included:

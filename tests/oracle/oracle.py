@@ -105,16 +105,16 @@ class Oracle:
         if self.clock is not None and (ended - self.clock) // MICROSECOND > self.rules["max_future_s"] * 10**6:
             raise Refused("impossible_times", name)
         subscription = account.subscription_at(ended)
+        while subscription is not None and subscription.end is None and subscription.periods[-1].end <= ended:
+            open_next(self.journal, account, ended)
+            subscription = account.subscription_at(ended)
         if subscription is None:
             raise Refused("no_subscription", name)
-        while subscription.end is None and subscription.periods[-1].end <= ended:
-            open_next(self.journal, account, subscription, ended)
         period = next(each for each in subscription.periods if each.start <= ended < each.end)
         try:
             rate(self.journal, account, call, period)
         except Refused:
-            # It may have opened the period that it ended in.
-            self.journal.access(account, ended)
+            self.journal.access(account, ended)  # periods were opened, perhaps
             raise
         self.rated[name, call["call_id"]] = self.clock
         self.journal.access(account, ended)

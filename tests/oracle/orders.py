@@ -1,15 +1,14 @@
-"""The facts with a `fact_id`: subscriptions, packs, adjustments, caps and payment requests.
+"""The facts with a `fact_id`: packs, adjustments, caps and payment requests; the rest is in `lives`.
 
 Each function changes one account or raises `Refused` before anything is changed.
 """
 
 from typing import Any
 
-from tests.oracle import cycles
-from tests.oracle.book import Account, Subscription
+from tests.oracle import cycles, lives
+from tests.oracle.book import Account
 from tests.oracle.checks import MAX_INTEGER, Fact
 from tests.oracle.journal import Journal
-from tests.oracle.rate_cards import BY_ID, RateCard
 from tests.oracle.reading import Refused
 
 REQUEST_FIELDS = [
@@ -36,55 +35,9 @@ def currency_named(fact: Fact) -> str | None:
     return named.get("currency")
 
 
-def card_named(terms: dict[str, Any], account: str | None) -> RateCard | None:
-    if terms["rate_card"] is None:
-        return None
-    card = BY_ID.get(terms["rate_card"])
-    if card is None:
-        raise Refused("unknown_rate_card", account)
-    if card.currency != terms["currency"]:
-        raise Refused("wrong_currency", account)
-    return card
-
-
-def started(journal: Journal, account: Account, fact: Fact) -> None:
-    previous = None
-    if account.subscriptions:
-        last = account.subscription
-        previous = last.status
-        if last.status == "active" or (last.end is not None and fact["at"] < last.end):
-            raise Refused("already_subscribed", account.account_id)
-    card = card_named(fact["terms"], account.account_id)
-    subscription = Subscription(fact["subscription_id"], fact["at"], fact["terms"], card)
-    account.subscriptions.append(subscription)
-    account.cap = fact["terms"]["cap"]
-    journal.billing(
-        account, subscription, "subscription.status_changed", fact["at"], status="active", previous=previous
-    )
-    cycles.open_next(journal, account, subscription, fact["at"])
-    cycles.new_day(account, fact["clock"])
-
-
-def canceled(journal: Journal, account: Account, fact: Fact) -> None:
-    subscription, at = account.subscription, fact["at"]
-    newest = subscription.periods[-1]
-    pending = subscription.end is not None
-    now_and_never = at < newest.start or (subscription.end is not None and subscription.end < at)
-    illegal = now_and_never if fact["when"] == "now" else pending
-    if illegal or subscription.status != "active" or subscription.subscription_id != fact["subscription_id"]:
-        raise Refused("illegal_change", account.account_id)
-    if fact["when"] == "period_end":
-        subscription.end = newest.end
-        return
-    while not pending and newest.end <= at:
-        newest = cycles.open_next(journal, account, subscription, at)
-    newest.end = subscription.end = at
-    cycles.end(journal, account, subscription, at)
-
-
 def pack_applied(journal: Journal, account: Account, fact: Fact) -> None:
     subscription = account.subscription
-    if subscription.status != "active":
+    if subscription.status == "canceled":
         raise Refused("no_subscription", account.account_id)
     allowed = subscription.terms["packs"]
     if not (allowed if isinstance(allowed, bool) else fact["pack"] in allowed):
@@ -152,8 +105,7 @@ def request_settled(journal: Journal, account: Account, fact: Fact) -> None:
 
 
 HANDLERS = {
-    "subscription.started": started,
-    "subscription.canceled": canceled,
+    **lives.HANDLERS,
     "pack.applied": pack_applied,
     "wallet.adjusted": wallet_adjusted,
     "cap.set": cap_set,

@@ -11,7 +11,6 @@ from tests.oracle.checks import (
     MAX_INTEGER,
     Fact,
     Table,
-    card_id,
     currency,
     date,
     expect,
@@ -58,6 +57,11 @@ def outcomes(value: Any) -> dict[str, bool]:
     expect(isinstance(value, dict))
     expect(set(value) <= {*OUTCOMES, "test"})
     return {outcome: truth(billed) for outcome, billed in value.items()}
+
+
+def label(value: Any) -> str:
+    expect(len(text(value).encode()) <= 128)
+    return str(value)
 
 
 cap = table(
@@ -112,7 +116,9 @@ _terms = table(
         "late_window_s": (up_to(LONGEST_DAYS * 86_400), 0),
         "allowance_alerts_percent": (list_of(positive), [80, 90, 100]),
         "cap": optional(cap),
-        "rate_card": optional(card_id),
+        "trial_days": (up_to(36_500), 0),
+        "trial_included_minutes": optional(up_to(MAX_INTEGER // 60)),
+        "cancel_credit": (one_of("none", "unused"), "none"),
     }
 )
 
@@ -120,8 +126,7 @@ _terms = table(
 def terms(value: Any) -> Fact:
     frozen: Fact = _terms(value)
     expect(frozen["interval_count"] * DAYS[frozen["interval"]] <= LONGEST_DAYS)
-    rates = (frozen["overage_micros_per_minute"], frozen["rate_card"])
-    expect(frozen["overage"] == "blocked" or rates != (None, None))
+    expect(frozen["overage"] == "blocked" or frozen["overage_micros_per_minute"] is not None)
     return frozen
 
 
@@ -161,6 +166,22 @@ FACTS: dict[str, Table] = {
     "subscription.started": ONCE | {"subscription_id": required(identifier), "terms": required(terms)},
     "subscription.canceled": ONCE
     | {"subscription_id": required(identifier), "when": required(one_of("period_end", "now"))},
+    "subscription.changed": ONCE
+    | {
+        "subscription_id": required(identifier),
+        "terms": required(terms),
+        "when": required(one_of("next_period", "now")),
+    },
+    "subscription.paused": ONCE | {"subscription_id": required(identifier)},
+    "subscription.resumed": ONCE | {"subscription_id": required(identifier)},
+    "number.rented": ONCE
+    | {
+        "number": required(identifier),
+        "price_micros": required(natural),
+        "currency": optional(currency),
+        "label": optional(label),
+    },
+    "number.released": ONCE | {"number": required(identifier)},
     "pack.applied": ONCE
     | {
         "pack": required(identifier),

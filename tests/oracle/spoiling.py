@@ -70,6 +70,8 @@ NATURALS = (
     "due_days",
     "grace_days",
     "late_window_s",
+    "trial_days",
+    "trial_included_minutes",
     "max_future_s",
     "max_call_s",
 )
@@ -101,6 +103,9 @@ BAD_WORDS: dict[str, tuple[Any, ...]] = {
     "currency": (5, None, ""),
     "terms": (None, 5, [], {}, "starter"),
     "lines": (None, 5, {}, [5]),
+    "cancel_credit": ("all", 5, None),
+    "number": BAD_IDS,
+    "label": (5, "x" * 129, "é" * 65, []),
 }
 REQUIRED = (
     *IDS,
@@ -130,6 +135,8 @@ def spoiled(random: Random, fact: Fact) -> bytes:
     part = fact["terms"] if "terms" in fact and random.random() < 0.6 else fact
     part = part["cap"] if part.get("cap") and random.random() < 0.2 else part
     ways = [name for name in part if name in BAD_WORDS or name in REQUIRED or name in NATURALS]
+    if fact["type"] == "number.rented":
+        ways.remove("currency")  # may be missing, or null
     if not ways:
         return random.choice(NO_FACTS)
     name = random.choice(ways)

@@ -18,10 +18,6 @@ from tests.oracle.spoiling import spoiled
 Fact = dict[str, Any]
 MICROSECOND = timedelta(microseconds=1)
 OUTCOMES = ("answered",) * 8 + ("voicemail", "voicemail", "no_answer", "busy", "failed", "canceled")
-NUMBERS = (
-    *("+4930123456", "+4930123456", "+4930", "493", "+49", "+49171234567", "+14155550100", "+1415", "14", "+1", "1"),
-    *("+442079460000", "", "+", "++49", "anonymous", "+49 30", "sip:49", "\u0664\u0669", None),
-)
 # What happens next, and how often.
 STEPS = {
     "call": 46,
@@ -33,6 +29,11 @@ STEPS = {
     "cap": 3,
     "caps": 5,
     "cancel": 5,
+    "change": 6,
+    "pause": 4,
+    "resume": 5,
+    "rent": 6,
+    "release": 5,
     "request": 2,
     "settle": 5,
     "rules": 2,
@@ -71,8 +72,9 @@ class LogWriter:
         return json.dumps(fact).encode()
 
     def _sound_step(self) -> str:
+        also = ("change", "pause", "resume", "rent", "release")
         return self.random.choice(
-            ("call", "call", "pack", "wallet", "cap", "caps", "request", "settle", "rules", "doomed")
+            ("call", "call", "pack", "wallet", "cap", "caps", "request", "settle", "rules", "doomed", *also)
         )
 
     def _fact(self, step: str, client: Client) -> Fact:
@@ -189,13 +191,10 @@ class LogWriter:
             fact["answered_at"] = None
         if random.random() < 0.1:
             del fact["answered_at"]
-        if random.random() < 0.6:
-            fact["to_number"] = random.choice(NUMBERS)
-            fact["tier"] = random.choice((None, None, "gold", "silver", ""))
         if random.random() < 0.3:
-            fact |= {"campaign_id": "camp_1", "agent_id": None, "from_number": "+14155550100"}
+            fact |= {"campaign_id": "camp_1", "agent_id": None, "from_number": "+14155550100", "to_number": None}
             fact |= {"cost_micros": random.choice((None, 0, *(40_000,) * 8, 2**53)), "test": random.random() < 0.5}
-            fact |= {"cost_currency": random.choice((None, "USD", "EUR"))}
+            fact |= {"cost_currency": random.choice((None, "USD", "EUR")), "tier": random.choice((None, "gold"))}
             fact["unheard_of"] = {"a": [1.5, None]}
         return fact
 
@@ -257,6 +256,47 @@ class LogWriter:
             line.ends = at if when == "now" else line.boundary(line.period_around(self.now) + 1)
         name = line.subscription_id if self.random.random() > 0.08 else "sub_other"
         return self._own("subscription.canceled", client, at) | {"subscription_id": name, "when": when}
+
+    def _named(self, client: Client) -> str:
+        known = client.signups[-1].subscription_id if client.signups else "sub_0"
+        return known if self.random.random() > 0.05 else "sub_other"
+
+    def _change(self, client: Client) -> Fact:
+        """Mostly to terms of the same rhythm, for others may not be changed to at once."""
+        random = self.random
+        terms = some_terms(random, self._currency(client))
+        if client.signups and random.random() < 0.8:
+            rhythm = ("interval", "interval_count", "timezone")
+            terms |= {name: old for name, old in client.signups[-1].terms.items() if name in rhythm}
+        when = random.choice(("now", "now", "next_period"))
+        at = self._moment(client) if random.random() < 0.3 else self.now + timedelta(seconds=random.randint(0, 90_000))
+        own = self._own("subscription.changed", client, at)
+        return own | {"subscription_id": self._named(client), "when": when, "terms": terms}
+
+    def _pause(self, client: Client) -> Fact:
+        return self._own("subscription.paused", client, self._soon(client)) | {"subscription_id": self._named(client)}
+
+    def _resume(self, client: Client) -> Fact:
+        return self._own("subscription.resumed", client, self._soon(client)) | {"subscription_id": self._named(client)}
+
+    def _soon(self, client: Client) -> datetime:
+        if self.random.random() < 0.4:
+            return self._moment(client)
+        return self.now + timedelta(seconds=self.random.randint(0, 10**6) * self.random.choice((0, 1)))
+
+    def _rent(self, client: Client) -> Fact:
+        random = self.random
+        price = random.choice((0, 1, 2_000_000, 2_000_000, 1_234_567)) if random.random() > 0.02 else 2**53
+        return self._own("number.rented", client, self._soon(client)) | {
+            "number": f"+1415555010{random.randint(0, 5)}",
+            "price_micros": price,
+            "currency": self._currency(client) if random.random() < 0.7 else None,
+            "label": random.choice((None, "front desk")),
+        }
+
+    def _release(self, client: Client) -> Fact:
+        at = self._soon(client)
+        return self._own("number.released", client, at) | {"number": f"+1415555010{self.random.randint(0, 5)}"}
 
     def _pack(self, client: Client) -> Fact:
         random = self.random

@@ -55,7 +55,7 @@ def test_a_run_that_was_cut_short_is_done_again(empty_target: Target, monkeypatc
     with monkeypatch.context() as cut, pytest.raises(ClickHouseRefused):
         cut.setattr(Store, "command", command)
         migrate(empty_target)
-    assert [migration.version for migration in migrate(empty_target)] == [3, 4]
+    assert [migration.version for migration in migrate(empty_target)] == [each.version for each in migrations()[2:]]
 
 
 def test_a_database_that_is_not_there_yet_names_the_command(make_target: Callable[[str], Target]) -> None:
