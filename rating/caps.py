@@ -109,11 +109,15 @@ def count_cost(counted: Period | Day, cost: int, amount: int) -> None:
 
 
 def count_today(day: Day, billed_s: int, amount: int, cost: int | None) -> None:
-    """Count a call; ``cost`` is None where it is not known in the account's currency."""
-    day.billed_s += billed_s
-    day.usage_micros += amount
+    """Count a call; ``cost`` is None where it is not known in the account's currency.
+
+    A period refuses calls that go beyond its bounds, but before the first tick a day may have thousands of periods.
+    """
+    day.billed_s = min(day.billed_s + billed_s, LARGEST_SUM)
+    day.usage_micros = min(day.usage_micros + amount, LARGEST_SUM)
     if cost is not None:
         count_cost(day, cost, amount)
+        day.margin_micros = min(day.margin_micros, LARGEST_SUM)
 
 
 def _today(books: Books, account: Account, now: datetime) -> Day:

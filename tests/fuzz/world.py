@@ -35,7 +35,7 @@ from sinks.tables import TABLES
 
 PARTITIONS = 2
 LARGEST = 2**53
-# Sums of amounts may be larger than any amount.
+# Sums of amounts may be larger than any amount; what is used of a cap is one.
 LARGEST_SUM = 2**62
 SUMS = {"subtotal_micros", "total_micros", "adjustments_micros", "amount_micros", "lines_micros", "used"}
 # Rated or another fact accepted; a duplicate or a fact known; ticks and rules; passed on; a dead letter.

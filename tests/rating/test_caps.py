@@ -1,7 +1,11 @@
 """Caps that have a name: what they measure, when their levels fire, when they turn access off and on again."""
 
+from datetime import UTC, datetime
+
 import pytest
 
+from rating.account import Day
+from rating.caps import count_today
 from tests.rating.builders import call, fact, outputs, pack, refused, subscription, tick
 
 
@@ -108,3 +112,10 @@ def test_no_call_is_refused_for_its_cost_however_large_the_sum():
     calls = [minute(number, cost_micros=2**53) for number in range(2_000)]
     capped = fired(PAYG, *calls, caps_set(1, cap("cost", 2**53, alerts_percent=[100])))
     assert capped == [("one", 100, 2**62)]
+
+
+def test_a_day_with_thousands_of_periods_has_sums_that_end():
+    day = Day(start=datetime(2026, 11, 1, tzinfo=UTC), end=datetime(2026, 11, 2, tzinfo=UTC))
+    for _ in range(3_000):
+        count_today(day, 2**53, 2**53, 0)
+    assert (day.billed_s, day.usage_micros, day.margin_micros) == (2**62, 2**62, 2**62)
