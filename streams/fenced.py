@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFenced
+from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, InvalidTxnState, ProducerFenced
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
@@ -169,7 +169,7 @@ class FencedProducer:
                     for batch in batches:
                         batch.close()
                         count = batch.record_count()
-                        future = await producer.send_batch(batch, self._settings.topic(topic), partition=partition)
+                        future = await self._send(producer, batch, topic, partition)
                         # If another batch is refused first, nobody asks for the outcome of this one.
                         future.add_done_callback(_noticed)
                         written.append((topic, partition, count, future))
@@ -180,6 +180,19 @@ class FencedProducer:
             if partition == self.partition:
                 ends[topic] = future.result().offset + count
         return ends
+
+    async def _send(self, producer: AIOKafkaProducer, batch: Any, topic: str, partition: int) -> asyncio.Future[Any]:
+        try:
+            sent: asyncio.Future[Any] = await producer.send_batch(
+                batch, self._settings.topic(topic), partition=partition
+            )
+            return sent
+        except IllegalOperation:
+            # The transaction has failed since the batch before: why, is what its end says.
+            end = producer._txn_manager.wait_for_transaction_end()
+            if end.done():
+                end.result()
+            raise
 
     def counts(self) -> dict[str, int]:
         """By topic: how many records are collected."""

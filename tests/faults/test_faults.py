@@ -13,6 +13,7 @@ from tests.faults.breaking import BREAK
 from tests.faults.facts import Market, Sender
 from tests.faults.run import run
 from tests.faults.schedule import KINDS, rounds
+from tests.faults.truth import Digests
 
 SECONDS = 12.0
 # A kill in a transaction and a kill in an insert come first with this one.
@@ -62,3 +63,18 @@ def test_what_is_sent_stays_worth_rating_however_long_a_run_lasts() -> None:
             ended.add(account)
     assert ended
     assert in_vain < calls / 20
+
+
+def test_outputs_of_one_type_may_have_other_fields() -> None:
+    alert = {"type": "cap", "account_id": "a", "level": 80}
+    named = alert | {"cap": "daily", "per": "day"}
+    said = [{"topic": "alerts", "key": "a", "value": value} for value in (alert, named, alert)]
+    expected, found, lacking = Digests(), Digests(), Digests()
+    for output in said:
+        expected.learn(output)
+    found.fields = lacking.fields = expected.fields
+    for output in said:
+        found.take(output | {"value": output["value"] | {"new": 1}})
+        lacking.take(output | {"value": {name: item for name, item in output["value"].items() if name != "per"}})
+    assert found.found == expected.found
+    assert lacking.found != expected.found

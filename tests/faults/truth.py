@@ -75,22 +75,24 @@ class Digests:
     """Outputs of accounts, by topic: how many, and a digest of all of them in order.
 
     Attributes:
-        fields: what an output of a topic and type has, as the oracle says it; more fields may be added by the product.
+        fields: what outputs of a topic and type have, as the oracle says them, which may be this or that (an alert of a
+            cap with a name, or without); more fields may be added by the product.
     """
 
-    fields: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    fields: dict[tuple[str, str], set[frozenset[str]]] = field(default_factory=lambda: defaultdict(set))
     found: dict[Group, tuple[int, bytes]] = field(default_factory=dict)
 
     def learn(self, output: Output) -> None:
         """Take in an output of the oracle."""
         value = comparable(output)
-        self.fields.setdefault((output["topic"], value.get("type", "")), frozenset(value))
+        self.fields[output["topic"], value.get("type", "")].add(frozenset(value))
         self._add(output, value)
 
     def take(self, output: Output) -> None:
         """Take in an output of the product."""
         value = comparable(output)
-        names = self.fields.get((output["topic"], value.get("type", "")), frozenset(value))
+        known = self.fields.get((output["topic"], value.get("type", "")), ())
+        names = max((each for each in known if each <= value.keys()), key=len, default=frozenset(value))
         self._add(output, {name: item for name, item in value.items() if name in names})
 
     def _add(self, output: Output, value: Output) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
@@ -44,6 +46,27 @@ async def test_a_second_producer_fences_the_first_and_its_open_transaction_comes
     await first.stop()
     await second.stop()
     assert [record.value for record in await read_topic(one, ALERTS)] == [b"of the second"]
+
+
+async def test_who_learns_between_two_batches_that_it_was_fenced_says_so(one, monkeypatch):
+    first, second = FencedProducer(one, tp_of(one)), FencedProducer(one, tp_of(one))
+    await first.start()
+    await second.start()
+    send, transaction = first._producer.send_batch, first._producer._txn_manager
+
+    async def slowly(*batch, **where):
+        future = await send(*batch, **where)
+        while transaction.is_in_transaction():
+            await asyncio.sleep(0.01)
+        return future
+
+    monkeypatch.setattr(first._producer, "send_batch", slowly)
+    first.add(ALERTS, b"key", b"one batch")
+    first.add(LEDGER, b"key", b"another one")
+    with pytest.raises(TakenOver, match="another worker has taken this partition over"):
+        await first.commit()
+    await first.stop()
+    await second.stop()
 
 
 async def test_more_than_one_batch_and_records_above_one_are_one_transaction(one):
