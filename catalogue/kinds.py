@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, PlainSerializer
 
 from catalogue import spelling
 from rating.terms import MAX_DAYS, MAX_YEARS
+from streams.units import known_units
 
 MAX_ID_BYTES = 128
 MAX_PERCENT = 1_000
@@ -58,15 +59,6 @@ def _email_address(value: Any) -> str:
 
 
 @cache
-def currencies() -> frozenset[str]:
-    """ISO 4217 codes of the currencies that are legal tender somewhere."""
-    from babel.core import get_global
-
-    used = get_global("territory_currencies").values()
-    return frozenset(code for listed in used for code, _, ended, tender in listed if tender and not ended)
-
-
-@cache
 def _countries() -> frozenset[str]:
     from babel.core import get_global
 
@@ -80,10 +72,11 @@ def _zones() -> tuple[str, ...]:
 
 def _currency(value: Any) -> str:
     code = value.strip().upper() if isinstance(value, str) else ""
-    if code not in currencies():
-        longer = sorted(one for one in currencies() if len(code) == 2 and one.startswith(code))
-        near = f"; did you mean {longer[0]}?" if longer else spelling.hint(code, currencies())
-        raise ValueError(f"must be a currency's ISO 4217 code such as USD{near}")
+    known = known_units()
+    if code not in known:
+        longer = sorted(one for one in known if len(code) == 2 and one.startswith(code))
+        near = f"; did you mean {longer[0]}?" if longer else spelling.hint(code, known)
+        raise ValueError(f"must be a currency's ISO 4217 code such as USD, or a unit named in CALLMETER_UNITS{near}")
     return code
 
 

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from rating.money import MICROS, MINOR_DIGITS
+from rating.money import MICROS
 from rating.terms import INCREMENTS, LARGEST, LONGEST
+from streams.units import minor_digits
 
 LARGEST_AMOUNT = Decimal(LARGEST) / MICROS
 
@@ -82,7 +83,7 @@ def micros(number: Decimal) -> int:
 
 def amount_text(number: Decimal, currency: str) -> str:
     """An amount with at least the currency's decimal places: 49 is ``49.00`` in USD."""
-    places = max(MINOR_DIGITS.get(currency, 2), -int(number.normalize().as_tuple().exponent))
+    places = max(minor_digits(currency), -int(number.normalize().as_tuple().exponent))
     return f"{number:.{places}f}"
 
 

@@ -14,6 +14,7 @@ from cli import output
 from cli.tables import duration_text
 from rating.outputs import ALERTS, BILLING_EVENTS, DEAD_LETTERS, DUPLICATES, RATED_CALLS
 from rating.request import request_for
+from streams.units import minor_digits
 
 USED = ("billed_s", "allowance_s", "wallet_s", "credit_s", "overage_s", "written_off_s")
 
@@ -81,7 +82,7 @@ class Summary:
             account.plan, account.currency = event["plan"], event["currency"]
         elif event["type"] == "cycle.closed":
             self.open_usage_micros.pop((event["account_id"], event["period_start"]), None)
-        request = request_for(event)
+        request = request_for(event, minor_digits)
         if request:
             self.requests.append(request)
 

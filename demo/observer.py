@@ -23,6 +23,7 @@ from streams.topics import (
     PAYMENT_REQUESTS,
     RATED_CALLS,
 )
+from streams.units import minor_digits
 
 TOPICS = (RATED_CALLS, ALERTS, ACCESS_EVENTS, BILLING_EVENTS, DUPLICATES, DEAD_LETTERS, PAYMENT_REQUESTS)
 TAG = re.compile(rb"bad-\d{5}")
@@ -150,7 +151,7 @@ class Observer:
             amount = event["amount_micros"]
         if amount:
             self.closed[event["currency"]] += amount
-            if request_for(event) is None:
+            if request_for(event, minor_digits) is None:
                 self.unasked[event["currency"]] += amount
         if event["account_id"] == HERO:
             self.story.append((event["at"], "billing", event["type"], event))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import msgspec
 from aiokafka.structs import ConsumerRecord
@@ -26,6 +27,7 @@ from streams.observe import PAYMENT_REQUESTS_RAISED
 from streams.settings import Settings
 from streams.topics import ACCOUNT_EVENTS, BILLING_LEDGER
 from streams.transport import RoleApp, Run, Workers, make_app, runs
+from streams.units import minor_digits
 
 BATCH_EVENTS = 2_000
 # A slow gateway must not keep what it accepted from being written down.
@@ -60,6 +62,7 @@ class BillingPartition(FencedPartition):
         """Make a worker that does nothing until it is opened."""
         super().__init__(tp, settings, BILLING_LEDGER)
         self._choose = choose
+        self._digits = partial(minor_digits, units=settings.units)
         self._raised: Counter[str] = Counter()
 
     async def handle(self, records: list[ConsumerRecord]) -> None:
@@ -75,7 +78,7 @@ class BillingPartition(FencedPartition):
         await self.commit(records[-1])
 
     async def _raise_request(self, event: bytes) -> None:
-        request = request_for(_decode(event))
+        request = request_for(_decode(event), self._digits)
         if request is None:
             return
         gateway = self._choose(request["agency_id"])

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -30,6 +31,7 @@ from streams.errors import ClickHouseUnreachable
 from streams.producer import FactProducer
 from streams.settings import Settings
 from streams.topics import ACCOUNT_EVENTS, BILLING_LEDGER, LEDGER
+from streams.units import minor_digits
 
 if TYPE_CHECKING:
     from sinks.clickhouse import Store
@@ -79,6 +81,7 @@ class Closing:
         self.tally = Tally()
         self.show: Callable[[], None] = lambda: None
         self._settings, self._until, self._jump, self._store = settings, until, jump, store
+        self._digits = partial(minor_digits, units=settings.units)
         self._raised_early: set[Key] = set()
         self._requests_began: Offsets = {}
         self._events_end: Offsets | None = None
@@ -184,7 +187,7 @@ class Closing:
         event = _decode(record.value)
         if event["type"] == "cycle.closed" and not old:
             self.tally.period_closed(event)
-        request = request_for(event)
+        request = request_for(event, self._digits)
         if request is None:
             return
         self.called_for += 1

@@ -6,7 +6,7 @@ Lines sum to the subtotal; subtotal + rounding + tax = total, which is whole min
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -50,11 +50,12 @@ def recurring_lines(
     return [line("recurring", "recurring", f"Plan {terms.plan}", 1, "period", price_micros, start, end)]
 
 
-def request_for(event: Mapping[str, Any]) -> dict[str, Any] | None:
+def request_for(event: Mapping[str, Any], digits: Callable[[str], int]) -> dict[str, Any] | None:
     """The payment request that a billing event calls for.
 
     Args:
         event: a decoded billing event; times may be text or datetimes, they are passed through.
+        digits: decimal places of a currency's minor unit.
 
     Returns:
         The fields of a ``payment_request.created`` fact but for ``type`` and the gateway's; None where nothing is
@@ -72,7 +73,7 @@ def request_for(event: Mapping[str, Any]) -> dict[str, Any] | None:
     request_id, kind, lines = built
     currency = event["currency"]
     subtotal = sum(one["amount_micros"] for one in lines)
-    rounding = rounding_to_minor_unit(subtotal, currency)
+    rounding = rounding_to_minor_unit(subtotal, digits(currency))
     if subtotal + rounding == 0:
         return None
     return {

@@ -28,7 +28,7 @@ Minutes = Annotated[int, Meta(ge=0, le=LARGEST // 60)]
 Sum = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 Percent = Annotated[int, Meta(ge=1, le=LARGEST)]
 Days = Annotated[int, Meta(ge=0, le=MAX_DAYS)]
-Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z0-9]{3,10}\Z")]
 
 INCREMENTS = re.compile(r"([1-9][0-9]{0,15})/([1-9][0-9]{0,15})")
 # Outcomes billed where the terms do not say: an answered call and a voicemail.

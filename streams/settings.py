@@ -11,17 +11,19 @@ import json
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
 from streams.errors import SettingsError
+from streams.units import parse_units
 
 PREFIX = "CALLMETER_"
 CONFIG_VARIABLE = "CALLMETER_CONFIG"
@@ -77,6 +79,9 @@ class Settings(BaseSettings):
     sink_rows: int = Field(100_000, ge=1, le=500_000, description="Most rows in one insert, of 2 KiB each")
     sink_interval_s: float = Field(1.0, ge=0, description="Longest wait before an insert")
 
+    units: Annotated[dict[str, int], NoDecode, BeforeValidator(parse_units)] = Field(
+        {}, description="Units of money beyond ISO 4217 and their decimal places, such as USDT:6,POINTS:0"
+    )
     tick_interval_s: float = Field(1.0, gt=0, description="Pause between two ticks of the clock")
     http_host: str = "127.0.0.1"
     http_port: int = Field(

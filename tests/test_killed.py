@@ -15,6 +15,7 @@ from demo.proof import prove
 from demo.run import HERO_BUYS_PACK_AT, hero_pack, subscriptions
 from rating.request import request_for
 from sinks.clickhouse import open_store
+from streams.units import minor_digits
 from tests.broker import command, process, produce, read_values, wait_until
 
 CALLS = 4_000
@@ -95,7 +96,7 @@ async def test_a_kill_of_each_role_under_load_loses_nothing_and_doubles_nothing(
                 await loading
                 await wait_until(complete, 90, "every call is rated, every period closed")
                 events = await read_values(settings, "billing-events")
-                requests = [(event["account_id"], request_for(event)) for event in events]
+                requests = [(event["account_id"], request_for(event, minor_digits)) for event in events]
                 wanted = {(account, request["payment_request_id"]) for account, request in requests if request}
                 await wait_until(lambda: observed.requests.keys() >= wanted, 60, "every request is raised")
                 await wait_until(lambda: before + stored_by(next_sink) >= valid, 60, "everything is stored")

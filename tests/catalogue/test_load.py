@@ -110,7 +110,7 @@ def test_text_that_looks_like_something_else_stays_text():
             'America/New_York? (got "New York")'),
         (plan("timezone: Europe/Berln"), "timezone: must be a time zone such as America/New_York; did you mean "
             'Europe/Berlin? (got "Europe/Berln")'),
-        (plan("currency: US"), "currency: must be a currency's ISO 4217 code such as USD; did you mean USD? (got \"US\")"),
+        (plan("currency: US"), "currency: must be a currency's ISO 4217 code such as USD, or a unit named in CALLMETER_UNITS; did you mean USD? (got \"US\")"),
         (plan("price: 1, price: 2"), "price: this key is there twice; first in line 3"),
     ],
 )  # fmt: skip
@@ -156,7 +156,7 @@ def test_a_mistake_in_a_plan_is_named(text, line):
         (AGENCY + "plan: {}\n", "2: plan: not a section; did you mean plans?; allowed: agencies, plans, packs, accounts"),
         (AGENCY + "plans: [starter]\n", "2: plans: must be a mapping of names (got a list)"),
         ("agencies: {acme: {name: Acme}}\n", "1: agencies.acme.currency: is missing; must be a currency's ISO 4217 code "
-            "such as USD"),
+            "such as USD, or a unit named in CALLMETER_UNITS"),
         ("plans: {}\n", "1: agencies: there must be at least one agency, such as acme: {currency: USD, ...}"),
         ("", "1: agencies: there must be at least one agency, such as acme: {currency: USD, ...}"),
         ("- 1\n", "1: must be a mapping with agencies, plans, packs, accounts"),

@@ -23,6 +23,7 @@ from sinks.exactly_once import Appender
 from sinks.migrate import migrate
 from sinks.tables import REJECTS, TABLES, reject_columns
 from streams.topics import BILLING_EVENTS, LEDGER, RATED_CALLS
+from streams.units import minor_digits
 
 UNTIL = datetime(2026, 11, 30, 18, tzinfo=UTC)
 ACCOUNTS, CALLS, SEED = 12, 600, 7
@@ -66,7 +67,7 @@ def month() -> dict[str, list[ConsumerRecord]]:
                 write(topic, key, value.value, at, _headers(value))
             else:
                 write(topic, key, value, at)
-            if topic == BILLING_EVENTS and (request := request_for(json.loads(value))):
+            if topic == BILLING_EVENTS and (request := request_for(json.loads(value), minor_digits)):
                 created = {"type": "payment_request.created", **request, "gateway": "manual", "external_id": None}
                 rate(json.dumps(created).encode(), at)
 

@@ -32,6 +32,7 @@ from rating.partitioner import partition_of
 from rating.request import request_for
 from rating.seen import SeenInMemory
 from sinks.tables import TABLES
+from streams.units import minor_digits
 
 PARTITIONS = 2
 LARGEST = 2**53
@@ -287,7 +288,7 @@ class World:
 
     def _bill(self, event: dict[str, Any]) -> None:
         """What the billing job does with an event; its fact must be one that can be read."""
-        request = request_for(event)
+        request = request_for(event, minor_digits)
         if request is None:
             return
         fact = encode({"type": "payment_request.created", **request, "gateway": "manual", "external_id": None})

@@ -94,7 +94,7 @@ def date(value: Any) -> datetime:
 
 
 def currency(value: Any) -> str:
-    expect(re.fullmatch("[A-Z]{3}", text(value)) is not None)
+    expect(re.fullmatch("[A-Z0-9]{3,10}", text(value)) is not None)
     return str(value)
 
 

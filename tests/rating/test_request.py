@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from rating.facts import PaymentRequestCreated, decode
 from rating.money import minor_unit_micros
-from rating.request import line, request_for
+from rating.request import line
+from rating.request import request_for as request_by
+from streams.units import minor_digits
 from tests.rating.builders import call, outputs, pack, subscription, tick
 
 MICROS = st.integers(0, 10**12)
@@ -23,6 +25,11 @@ EVENT = {
     "period_start": "2026-11-01T00:00:00Z", "period_end": "2026-12-01T00:00:00Z",
     "due_at": "2026-12-01T00:00:00Z", "grace_ends_at": "2026-12-08T00:00:00Z",
 }  # fmt: skip
+
+
+def request_for(event):
+    """What is asked for an event where no units are named."""
+    return request_by(event, lambda currency: minor_digits(currency, {}))
 
 
 def closed(**fields):
@@ -89,7 +96,7 @@ def test_sums_hold_and_every_line_is_quantity_times_price(event):
     request = request_for(event)
     if request is None:
         return
-    unit = minor_unit_micros(event["currency"])
+    unit = minor_unit_micros(minor_digits(event["currency"], {}))
     assert sum(one["amount_micros"] for one in request["lines"]) == request["subtotal_micros"]
     assert request["subtotal_micros"] + request["rounding_micros"] + request["tax_micros"] == request["total_micros"]
     assert request["total_micros"] % unit == 0
@@ -108,7 +115,7 @@ def test_the_subtotal_of_a_usage_request_is_the_plain_sum_of_its_calls(event):
     subtotal = 0 if request is None else request["subtotal_micros"]
     usage = event["overage_micros"] + event["fee_micros"] + adjusted
     if request is None:
-        assert 2 * usage < minor_unit_micros(event["currency"])
+        assert 2 * usage < minor_unit_micros(minor_digits(event["currency"], {}))
     else:
         assert subtotal == usage
 

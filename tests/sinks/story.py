@@ -14,6 +14,7 @@ from rating.outputs import DeadLetter
 from rating.request import request_for
 from rating.seen import SeenInMemory
 from streams.topics import ALERTS, BILLING_EVENTS, LEDGER
+from streams.units import minor_digits
 from tests.rating.builders import call, encode, fact, pack, subscription, tick
 
 TIMESTAMP_MS = 1_793_700_000_000
@@ -69,7 +70,7 @@ def written(facts: Iterable[Any]) -> dict[str, list[ConsumerRecord]]:
                 write(topic, key, value.value, [(name, str(getattr(value, name)).encode()) for name in names])
                 continue
             write(topic, key, value)
-            if topic == BILLING_EVENTS and (request := request_for(json.loads(value))):
+            if topic == BILLING_EVENTS and (request := request_for(json.loads(value), minor_digits)):
                 rate(json.dumps({"type": "payment_request.created", **request}).encode())
         for key, value in fold.drain_ledger():
             write(LEDGER, key, value)
