@@ -115,6 +115,20 @@ class Catalogue:
         """A pack by its name or address; like `plan`."""
         return self._sold("pack", Pack, address, agency)
 
+    def sells_pack(self, name: str, account_id: str) -> bool:
+        """Whether a pack is assigned to an account: by what is said of the account, else of its agency."""
+        account = self.account(account_id, even_retired=True)
+        packs = self.agency(account.agency).packs if account.packs is None else account.packs
+        return packs if isinstance(packs, bool) else name in packs
+
+    def packs_of(self, account_id: str) -> list[tuple[str, Pack]]:
+        """The packs assigned to an account that are still sold, by name."""
+        agency = self.account(account_id).agency
+        sold = [(entry.id, cast(Pack, entry.body)) for entry in self.of_kind("pack", agency) if not entry.retired]
+        return sorted(
+            ((name, pack) for name, pack in sold if self.sells_pack(name, account_id)), key=lambda one: one[0]
+        )
+
     def assignment(self, account_id: str) -> Assignment | None:
         """The plan on offer to an account, or None."""
         account = self.account(account_id)

@@ -18,7 +18,7 @@ from catalogue.spelling import micros
 from catalogue.terms import currency_of, terms_of
 from rating.facts import END_OF_TIME, FIRST_TIME
 from rating.period import instant
-from streams.errors import CallmeterError
+from streams.errors import CallmeterError, Refused
 
 Fact = dict[str, Any]
 
@@ -104,12 +104,55 @@ def pack_applied(catalogue: Catalogue, account_id: str, pack: str, at: datetime,
 
     Raises:
         CallmeterError: the account or pack is not in the catalogue.
-        Refused: it is retired, or of another agency.
+        Refused: it is retired, of another agency, or not assigned to the account.
     """
+    return {**_head("pack.applied", catalogue, account_id, at, fact_id), **_pack(catalogue, account_id, pack)}
+
+
+def top_up_set(
+    catalogue: Catalogue,
+    account_id: str,
+    pack: str,
+    level: dict[str, int],
+    most_per_month: int,
+    at: datetime,
+    fact_id: str,
+) -> Fact:
+    """An account buys a pack by itself, from now on.
+
+    Args:
+        catalogue: where the pack is.
+        account_id: whose top-up it is.
+        pack: its name or address.
+        level: ``below_s`` or ``below_micros``.
+        most_per_month: how often at most, in a calendar month.
+        at: when.
+        fact_id: the fact's id.
+
+    Raises:
+        CallmeterError: the account or pack is not in the catalogue, or the pack does not fill what is low.
+        Refused: it is retired, of another agency, or not assigned to the account.
+    """
+    sold = _pack(catalogue, account_id, pack)
+    if not sold["minutes" if "below_s" in level else "credit_micros"]:
+        what = "minutes" if "below_s" in level else "credit"
+        raise CallmeterError(f"pack {sold['pack']} has no {what}, so it would not fill what is low")
+    head = _head("top_up.set", catalogue, account_id, at, fact_id)
+    return {**head, "top_up": {**sold, **level, "most_per_month": most_per_month}}
+
+
+def top_up_cleared(catalogue: Catalogue, account_id: str, at: datetime, fact_id: str) -> Fact:
+    """An account buys nothing by itself any more."""
+    return {**_head("top_up.set", catalogue, account_id, at, fact_id), "top_up": None}
+
+
+def _pack(catalogue: Catalogue, account_id: str, pack: str) -> Fact:
+    """A pack as facts have it, if the account may buy it."""
     agency = catalogue.account(account_id).agency
     name, found = catalogue.pack(pack, agency)
+    if not catalogue.sells_pack(name, account_id):
+        raise Refused(f"packs_not_allowed: pack {name} is not assigned to {account_id}")
     return {
-        **_head("pack.applied", catalogue, account_id, at, fact_id),
         "pack": name,
         "minutes": found.minutes,
         "credit_micros": micros(found.credit),

@@ -97,6 +97,13 @@ def _timezone(value: Any) -> str:
     raise ValueError(f"must be a time zone such as America/New_York{near}")
 
 
+def _longest(value: Any) -> int:
+    seconds = spelling.seconds(value)
+    if not seconds:
+        raise ValueError("must be at least 1 second")
+    return seconds
+
+
 def _percents(value: Any) -> tuple[int, ...]:
     allowed = f"must be a list of whole percents from 1 to {MAX_PERCENT} such as [80, 100]"
     if not isinstance(value, list | tuple):
@@ -136,6 +143,7 @@ Rate = Annotated[
 ]
 Increments = Annotated[str, BeforeValidator(spelling.increments)]
 Seconds = Annotated[int, BeforeValidator(spelling.seconds)]
+Longest = Annotated[int, BeforeValidator(_longest)]
 Window = Annotated[int, BeforeValidator(lambda value: spelling.seconds(value, MAX_WINDOW_S))]
 # Minutes are counted in seconds, which must stay within the bounds too.
 Minutes = Annotated[int, BeforeValidator(lambda value: spelling.whole(value, 0, spelling.LARGEST // 60))]

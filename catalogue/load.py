@@ -147,7 +147,7 @@ class _Loader:
             agency = own
         if agency:
             self.names[kind, agency].add(own)
-            if kind == "plan" and isinstance(raw.get("packs"), list):
+            if isinstance(raw.get("packs"), list):
                 self.named_packs.append((agency, path, raw["packs"]))
         body = self._body(kind, path, raw)
         if body is None or not agency:
@@ -213,10 +213,11 @@ class _Loader:
             self.document.problem(here, f"{message} (got {shown(error['input'])})")
 
     def _check_packs(self, agency: str, path: KeyPath, packs: list[Any]) -> None:
-        """The packs that a plan names must be there, and be sold in its currency."""
+        """The packs that are named must be there, and be sold in the currency of the plan that names them."""
         known = self.names["pack", agency]
         seller = self.bodies.get(f"{agency}/agency/{agency}")
-        plan = self.bodies.get(f"{agency}/plan/{str(path[1]).rpartition('/')[2]}")
+        of_plan = path[0] == "plans"
+        plan = self.bodies.get(f"{agency}/plan/{str(path[1]).rpartition('/')[2]}") if of_plan else None
         for index, pack in enumerate(packs):
             here = (*path, "packs", index)
             body = self.bodies.get(f"{agency}/pack/{pack}")

@@ -23,6 +23,7 @@ from catalogue.kinds import (
     Flag,
     Increments,
     LateCalls,
+    Longest,
     Minutes,
     Packs,
     Percents,
@@ -43,11 +44,15 @@ class Model(BaseModel):
 
 
 class Agency(Model):
-    """A tenant. Its time zone and currency are those of its plans, unless a plan says otherwise."""
+    """A tenant. Its time zone and currency are those of its plans, unless a plan says otherwise.
+
+    ``packs`` are those that its accounts may buy: all, none, or those named.
+    """
 
     name: Text
     currency: Currency
     timezone: Timezone = "UTC"
+    packs: Packs = True
 
 
 class Outcomes(Model):
@@ -94,6 +99,9 @@ class Plan(Model):
         trial_included_minutes: allowance of the trial; None for the plan's.
         cancel_credit: whether one who cancels now is credited the unused part of the price.
         number_price: of a rented number a period, where the command names no other; None for no price.
+        max_call_s: a longer call is stuck, and cut to that.
+        unusual_usage: whether an hour that bills far more than usual raises an alert.
+        forecast_alert: whether an alert is raised when a period will go beyond its pools.
     """
 
     agency: Text
@@ -120,6 +128,9 @@ class Plan(Model):
     trial_included_minutes: Minutes | None = None
     cancel_credit: CancelCredit = "none"
     number_price: Amount | None = None
+    max_call_s: Longest | None = None
+    unusual_usage: Flag = False
+    forecast_alert: Flag = False
 
 
 class Pack(Model):
@@ -140,13 +151,14 @@ class Pack(Model):
 
 
 class Account(Model):
-    """An agency's client, with what an invoice needs to know of it."""
+    """An agency's client, with what an invoice needs to know of it. ``packs`` None: those of its agency."""
 
     agency: Text
     name: Text
     email: Email | None = None
     country: Country | None = None
     postal_code: Text | None = None
+    packs: Packs | None = None
 
 
 class Assignment(Model):

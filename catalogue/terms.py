@@ -61,6 +61,9 @@ def terms_of(name: str, plan: Plan, agency: Agency) -> dict[str, Any]:
         "trial_days": plan.trial_days,
         "trial_included_minutes": plan.trial_included_minutes,
         "cancel_credit": plan.cancel_credit,
+        "max_call_s": plan.max_call_s,
+        "unusual_usage": plan.unusual_usage,
+        "forecast_alert": plan.forecast_alert,
     }
     content = json.dumps(terms, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     version = hashlib.sha256(content.encode()).hexdigest()[:VERSION_DIGITS]

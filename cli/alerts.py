@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 AgencyOption = Annotated[str | None, typer.Option("--agency", help="Only those of this agency.")]
 AccountOption = Annotated[str | None, typer.Option("--account", help="Only those of this account.")]
-TypeOption = Annotated[str | None, typer.Option("--type", help="Only these: allowance, cap, spend, wallet_low.")]
+TypeOption = Annotated[
+    str | None, typer.Option("--type", help="Only these: allowance, cap, stuck_call, unusual_usage, forecast_overage.")
+]
 
 # How often ClickHouse is asked for new ones.
 POLL_S = 1.0
@@ -31,7 +33,13 @@ COLUMNS = (
     "at",
     "used",
     "limit_value",
+    "call_id",
+    "hour",
+    "forecast_micros",
+    "runs_out_at",
 )
+# Their quantities are always seconds.
+OF_SECONDS = {"allowance", "stuck_call", "unusual_usage", "forecast_overage"}
 SELECT = (
     f"SELECT {', '.join(f'a.{name} AS {name}' for name in COLUMNS)},"
     " s.currency AS currency, s.cap_minutes AS cap_minutes, s.cap_spend_micros AS cap_spend_micros"
@@ -141,18 +149,29 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         time_text(row["at"]),
         row["agency_id"],
         row["account_id"],
-        f"{row['type']} {row['level']} %",
+        _what(row),
         _quantity(row, row["used"]),
         _quantity(row, row["limit_value"]),
         f"{row['period_start']:%Y-%m-%d}",
     )
 
 
+def _what(row: dict[str, Any]) -> str:
+    """An alert in a few words."""
+    if row["type"] == "stuck_call":
+        return f"stuck call {row['call_id']}"
+    if row["type"] == "unusual_usage":
+        return f"unusual hour {row['hour']:%Y-%m-%d %H}:00"
+    if row["type"] == "forecast_overage":
+        return "forecast beyond its minutes"
+    return f"{row['type']} {row['level']} %"
+
+
 def _quantity(row: dict[str, Any], value: int) -> str:
     """Minutes or money; only the number where the cap was changed since, for an alert does not tell its unit."""
     from cli.tables import duration_text, money_text
 
-    if row["type"] == "allowance" or row["limit_value"] == (row["cap_minutes"] or 0) * 60:
+    if row["type"] in OF_SECONDS or row["limit_value"] == (row["cap_minutes"] or 0) * 60:
         return duration_text(value)
     if row["limit_value"] == row["cap_spend_micros"]:
         return money_text(value, row["currency"])

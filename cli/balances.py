@@ -1,4 +1,4 @@
-"""`callmeter apply-pack`, `wallet adjust`, `cap set` and `cap clear`: what an account may use."""
+"""`callmeter apply-pack`, `packs`, `top-up`, `wallet adjust`, `cap set` and `cap clear`: what an account may use."""
 
 from __future__ import annotations
 
@@ -29,13 +29,21 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command ``apply-pack`` and the groups ``wallet`` and ``cap``."""
+    """Adds the command ``apply-pack`` and the groups ``wallet``, ``packs``, ``top-up`` and ``cap``."""
     app.command("apply-pack")(apply_pack)
     wallet = typer.Typer(help="Correct the purchased minutes and credit of an account.", no_args_is_help=True)
     # A group of one command: without a callback Typer would make it the command itself.
     wallet.callback()(_no_options)
     wallet.command("adjust")(adjust)
     app.add_typer(wallet, name="wallet")
+    packs = typer.Typer(help="Look at the packs that an account may buy.", no_args_is_help=True)
+    packs.callback()(_no_options)
+    packs.command("list")(list_packs)
+    app.add_typer(packs, name="packs")
+    top_up = typer.Typer(help="Have an account buy a pack by itself when it runs low.", no_args_is_help=True)
+    top_up.command("set")(set_top_up)
+    top_up.command("clear")(clear_top_up)
+    app.add_typer(top_up, name="top-up")
     cap = typer.Typer(help="Limit what an account may use in a period.", no_args_is_help=True)
     cap.command("set")(set_cap)
     cap.command("clear")(clear_cap)
@@ -63,6 +71,89 @@ def apply_pack(
     if fact.get("credit_micros"):
         text += f" and {_money(fact['credit_micros'], fact['currency'])} of credit"
     show(written, text, json)
+
+
+def list_packs(account: AccountArgument, json: output.JsonOption = False) -> None:
+    """Show the packs that an account may buy: those assigned to it, or else to its agency."""
+    import uvloop
+
+    from catalogue.terms import currency_of
+
+    catalogue = uvloop.run(read_catalogue(output.settings()))
+    agency = catalogue.agency(catalogue.account(account).agency)
+    rows = [
+        (name, pack.minutes, pack.credit, pack.price, currency_of(pack, agency))
+        for name, pack in catalogue.packs_of(account)
+    ]
+    if json:
+        from catalogue.spelling import micros
+
+        output.print_json(
+            [
+                {
+                    "pack": name,
+                    "minutes": minutes,
+                    "credit_micros": micros(credit),
+                    "price_micros": micros(price),
+                    "currency": currency,
+                }
+                for name, minutes, credit, price, currency in rows
+            ]
+        )
+        return
+    from catalogue.spelling import amount_text
+
+    cells = [
+        [name, minutes, f"{amount_text(credit, currency)} {currency}", f"{amount_text(price, currency)} {currency}"]
+        for name, minutes, credit, price, currency in rows
+    ]
+    output.print_table(f"Packs of {account}", ["pack", "minutes", "credit", "price"], cells)
+
+
+def set_top_up(
+    account: AccountArgument,
+    pack: Annotated[str, typer.Argument(metavar="PACK", help="What it buys: boost-60, or acme/boost-60.")],
+    most_per_month: Annotated[int, typer.Option(min=1, help="How often at most in a calendar month.")],
+    below_minutes: Annotated[int | None, typer.Option(min=0, help="Buy when the wallet has fewer minutes.")] = None,
+    below_credit: Annotated[str | None, typer.Option(metavar="AMOUNT", help="Buy when there is less credit.")] = None,
+    at: AtOption = None,
+    id: IdOption = None,
+    json: output.JsonOption = False,
+) -> None:
+    """Have an account buy a pack after a call that leaves too little in its wallet, or of its credit."""
+    from catalogue.facts import top_up_set
+    from catalogue.spelling import amount, micros
+    from streams.errors import CallmeterError
+
+    if (below_minutes is None) == (below_credit is None):
+        raise CallmeterError("say when: --below-minutes or --below-credit, one of them")
+    try:
+        level = (
+            {"below_s": 60 * below_minutes}
+            if below_minutes is not None
+            else {"below_micros": micros(amount(below_credit))}
+        )
+    except ValueError as error:
+        raise CallmeterError(f"--below-credit {error}") from None
+    fact_id = fact_id_of(id)
+
+    def make(catalogue: Catalogue, when: datetime) -> dict[str, Any]:
+        return top_up_set(catalogue, account, pack, level, most_per_month, when, fact_id)
+
+    below = f"{below_minutes} minutes" if below_minutes is not None else f"a credit of {below_credit}"
+    text = f"{account} buys pack {pack} below {below}, at most {most_per_month} times a month"
+    show(_run(account, at, fact_id, make), text, json)
+
+
+def clear_top_up(
+    account: AccountArgument, at: AtOption = None, id: IdOption = None, json: output.JsonOption = False
+) -> None:
+    """Have an account buy nothing by itself any more."""
+    from catalogue.facts import top_up_cleared
+
+    fact_id = fact_id_of(id)
+    written = _run(account, at, fact_id, lambda catalogue, when: top_up_cleared(catalogue, account, when, fact_id))
+    show(written, f"{account}: no top-up", json)
 
 
 def adjust(

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from rating.terms import Cap, NamedCap
+from rating.terms import Cap, NamedCap, TopUp
 
 
 class Adjustment(msgspec.Struct, array_like=True, gc=False):
@@ -58,6 +58,7 @@ class Period(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     whole_from: datetime | None = None
     paused: bool = False
     numbers_settled: bool = False
+    forecast_fired: bool = False
 
     @property
     def usage_micros(self) -> int:
@@ -107,6 +108,37 @@ class ClosedPeriod(msgspec.Struct, array_like=True, gc=False):
     start: datetime
     end: datetime
     allowance_left_s: int
+
+
+class Hour(msgspec.Struct, array_like=True, gc=False):
+    """The newest clock hour of an account whose terms watch for unusual usage.
+
+    Attributes:
+        number: hours since 1970.
+        billed_s: seconds billed in it so far.
+        fired: its alert was given out.
+        limit_s: beyond so many seconds it is unusual; None until that is worked out.
+    """
+
+    number: int
+    billed_s: int = 0
+    fired: bool = False
+    limit_s: int | None = None
+
+
+class Hours(msgspec.Struct, array_like=True):
+    """The hours before the newest one, by number: seconds billed in each, and those whose alert was given out."""
+
+    billed_s: dict[int, int] = {}
+    fired: list[int] = []
+
+
+class TopUps(msgspec.Struct, array_like=True, gc=False):
+    """How an account is topped up, and how often it was in a month (12 times the year and the month, local)."""
+
+    top_up: TopUp | None
+    month: int = 0
+    bought: int = 0
 
 
 class Subscription(msgspec.Struct, array_like=True, kw_only=True, gc=False):
@@ -182,6 +214,8 @@ class Account(msgspec.Struct, array_like=True, kw_only=True, gc=False):
         lines: for the next request, in the order they came.
         numbers: how many numbers are rented.
         rentals: how many the history knows: with those that are released and not settled.
+        top_ups: packs that are bought by themselves; None where there never were any.
+        hour: the newest clock hour, where the terms watch for unusual usage.
     """
 
     account_id: str
@@ -200,6 +234,8 @@ class Account(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     lines: list[WaitingLine] = []
     numbers: int = 0
     rentals: int = 0
+    hour: Hour | None = None
+    top_ups: TopUps | None = None
 
     @property
     def newest(self) -> Period | None:

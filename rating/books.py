@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from rating.account import Account, History, Period
-from rating.ledger import decode_account, decode_history
+from rating.account import Account, History, Hours, Period
+from rating.ledger import decode_account, decode_history, decode_hours
 from rating.outputs import BILLING_EVENTS, Output, encode
 from rating.period import unix_micros
 from rating.terms import LARGEST, Tariff, Terms
@@ -50,6 +50,7 @@ class Books:
         clock: latest tick, None before the first.
         accounts: by id; restored ones stay bytes until touched.
         histories: the cold part of the accounts.
+        hours_of: the hours of the accounts that are watched for unusual usage.
         tariffs: terms in use, by the hash of their content.
         outputs: what the facts gave out and nobody has taken yet.
         due: heap of (unix microseconds, account id); an entry counts only while it is the account's ``next_due``.
@@ -63,11 +64,13 @@ class Books:
         self.rules = Rules()
         self.accounts: dict[str, Account | bytes] = {}
         self.histories: dict[str, History | bytes] = {}
+        self.hours_of: dict[str, Hours | bytes] = {}
         self.tariffs: dict[bytes, Tariff] = {}
         self.outputs: list[Output] = []
         self.due: list[tuple[int, str]] = []
         self.touched: dict[str, Account] = {}
         self.touched_histories: set[str] = set()
+        self.touched_hours: set[str] = set()
         self.new_terms: list[bytes] = []
         self.buffer = bytearray(ENCODED_BYTES)
         self._shared: dict[Any, Any] = {}
@@ -121,6 +124,20 @@ class Books:
         """The account's history, to be changed: it is written to the ledger with this transaction."""
         self.touched_histories.add(account_id)
         return self.history(account_id)
+
+    def hours(self, account_id: str) -> Hours:
+        """The account's hours before the newest one, empty if there are none yet."""
+        hours = self.hours_of.get(account_id)
+        if hours is None:
+            hours = self.hours_of[account_id] = Hours()
+        elif type(hours) is bytes:
+            hours = self.hours_of[account_id] = decode_hours(hours)
+        return hours  # type: ignore[return-value]
+
+    def changed_hours(self, account_id: str) -> Hours:
+        """The account's hours, to be changed: they are written to the ledger with this transaction."""
+        self.touched_hours.add(account_id)
+        return self.hours(account_id)
 
     def tariff_of(self, terms: Terms) -> Tariff:
         """The tariff of some terms, one object for equal terms."""

@@ -10,19 +10,21 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from msgspec.structs import astuple
+from msgspec.structs import asdict, astuple
 
 from rating.access import review_access
-from rating.account import Account, Adjustment, Period, Subscription
-from rating.alerts import fire_allowance_alerts, fire_cap_alerts
+from rating.account import Account, Adjustment, ClosedPeriod, Period, Subscription
+from rating.alerts import fire, fire_allowance_alerts, fire_cap_alerts, fire_forecast_alert
 from rating.books import Books, Refusal, within_bounds
 from rating.caps import count_cost, count_today
 from rating.cycle import due_dates, open_next_period, span
 from rating.duration import billed_seconds
 from rating.facts import CallCompleted
-from rating.outputs import RATED_CALLS, RatedCall, encode_into
+from rating.outputs import RATED_CALLS, RatedCall, SpecialCall, encode_into
 from rating.period import index_at
 from rating.terms import LARGEST, Tariff
+from rating.topups import top_up_if_low
+from rating.unusual import count_hour
 from rating.waterfall import Drawdown, draw
 
 
@@ -56,6 +58,9 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
         period = home
 
     tariff = books.tariffs[period.terms_id]
+    reported_s = duration_s
+    if duration_s > tariff.longest_s:
+        duration_s = tariff.longest_s
     billed_s, fee = billed_seconds(tariff, duration_s, call.outcome, call.test)
     left_s = period.allowance_left_s
     drawn = draw(tariff, billed_s, left_s, account.wallet_s, account.credit_micros)
@@ -100,8 +105,9 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
     caps = account.caps
     if caps is not None and caps.day is not None:
         count_today(caps.day, billed_s, amount, cost)
+    cut = duration_s != reported_s
     _give_out(
-        books, account, call, period.subscription_id, period.start, duration_s, billed_s, fee, drawn, left_s, late
+        books, account, call, period.subscription_id, period.start, duration_s, billed_s, fee, drawn, left_s, late, cut
     )
     if allowance_s:
         levels, fired = tariff.levels, period.alerts_fired
@@ -110,8 +116,30 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
     cap = account.cap
     if cap is not None:
         fire_cap_alerts(books, account, ended_at)
+    if cut:
+        _fire_stuck(books, account, period, call, reported_s, duration_s)
+    if tariff.watched:
+        _watch(books, account, period, tariff, ended_at, billed_s)
+    if allowance_s != billed_s and account.top_ups is not None and not written_off:
+        top_up_if_low(books, account, ended_at)
     if cap is not None or caps is not None or tariff.blocked or account.reasons or len(periods) > 1:
         review_access(books, account, ended_at)
+
+
+def _fire_stuck(
+    books: Books, account: Account, period: Period | ClosedPeriod, call: CallCompleted, reported_s: int, limit_s: int
+) -> None:
+    """Say that a call was longer than calls may be, once for each call."""
+    more = {"call_id": call.call_id}
+    fire(books, account, period, call.ended_at, "stuck_call", limit_s, reported_s, limit_s, call.call_id, more)
+
+
+def _watch(books: Books, account: Account, period: Period, tariff: Tariff, ended_at: datetime, billed_s: int) -> None:
+    """What terms may ask to be looked at with each call."""
+    if tariff.terms.unusual_usage:
+        count_hour(books, account, period, ended_at, billed_s)
+    if tariff.terms.forecast_alert:
+        fire_forecast_alert(books, account, period, ended_at)
 
 
 def _find_home(books: Books, account: Account, ended_at: datetime) -> Period | ClosedHome:
@@ -139,6 +167,8 @@ def _find_home(books: Books, account: Account, ended_at: datetime) -> Period | C
 def _adjust(books: Books, account: Account, call: CallCompleted, duration_s: int, home: ClosedHome) -> None:
     """Rate a late call against its closed period: its allowance if it was the last to close, then the pools."""
     tariff = home.tariff
+    reported_s, duration_s = duration_s, min(duration_s, tariff.longest_s)
+    cut = duration_s != reported_s
     billed_s, fee = billed_seconds(tariff, duration_s, call.outcome, call.test)
     last = account.last_closed
     belongs = (home.subscription.subscription_id, home.period_start)
@@ -155,7 +185,10 @@ def _adjust(books: Books, account: Account, call: CallCompleted, duration_s: int
         closed.allowance_left_s -= allowance_s
     subscription_id = home.subscription.subscription_id
     left_s = closed.allowance_left_s if closed else 0
-    _give_out(books, account, call, subscription_id, home.period_start, duration_s, billed_s, fee, drawn, left_s, True)
+    start = home.period_start
+    _give_out(books, account, call, subscription_id, start, duration_s, billed_s, fee, drawn, left_s, True, cut)
+    if cut:
+        _fire_stuck(books, account, ClosedPeriod(subscription_id, start, start, 0), call, reported_s, duration_s)
     at_once = account.newest is None
     if not at_once:
         if adjustment is None:
@@ -175,6 +208,8 @@ def _adjust(books: Books, account: Account, call: CallCompleted, duration_s: int
         **due_dates(tariff.terms, at),
     }
     books.emit_billing("usage.adjusted", account, at, content, subscription_id)
+    if allowance_s != billed_s and account.top_ups is not None:
+        top_up_if_low(books, account, at)
     review_access(books, account, at)
 
 
@@ -190,6 +225,7 @@ def _give_out(
     drawn: Drawdown,
     allowance_left_s: int,
     late: bool,
+    cut: bool,
 ) -> None:
     allowance_s, wallet_s, credit_s, credit_micros, overage_s, written_off_s, overage_micros = drawn
     amount = overage_micros + fee
@@ -220,6 +256,8 @@ def _give_out(
         books.partition,
         books.offset,
     )
+    if cut:
+        rated = SpecialCall(**asdict(rated), cut=True)
     buffer = books.buffer
     encode_into(rated, buffer)
     books.outputs.append((RATED_CALLS, call.account_id.encode(), bytes(buffer)))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from rating.terms import Cap, Count, Currency, Id, NamedCap, Signed, Sum, Terms, check_caps
+from rating.terms import Cap, Count, Currency, Id, NamedCap, Signed, Sum, Terms, TopUp, check_caps
 
 MAX_FACT_BYTES = 262_144
 # What was rated is known for a day longer: by the topic seen-calls, and by the index that is made from it.
@@ -155,6 +155,12 @@ class CapsSet(AccountFact, frozen=True, kw_only=True, tag="caps.set"):
         check_caps(self.caps)
 
 
+class TopUpSet(AccountFact, frozen=True, kw_only=True, tag="top_up.set"):
+    """How the account is topped up from now on; None: not at all."""
+
+    top_up: TopUp | None
+
+
 class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a payment request: ``amount_micros = quantity * unit_price_micros``, but for ``call_rounding``."""
 
@@ -234,6 +240,7 @@ AnyAccountFact = (
     | WalletAdjusted
     | CapSet
     | CapsSet
+    | TopUpSet
     | PaymentRequestCreated
     | PaymentRequestSettled
 )
@@ -253,6 +260,7 @@ TYPES = frozenset(
         WalletAdjusted,
         CapSet,
         CapsSet,
+        TopUpSet,
         PaymentRequestCreated,
         PaymentRequestSettled,
         RulesSet,
@@ -343,6 +351,8 @@ def _check_ids(fact: Fact) -> None:
     """Ids are bounded in bytes; the decoder counts characters."""
     if isinstance(fact, SubscriptionStarted | SubscriptionChanged):
         _check_length("plan", fact.terms.plan, 128)
+    elif type(fact) is TopUpSet and fact.top_up is not None:
+        _check_length("pack", fact.top_up.pack, 128)
     elif type(fact) is CapsSet:
         for cap in fact.caps:
             _check_length("name", cap.name, 128)

@@ -38,6 +38,7 @@ from rating.facts import (
     SubscriptionResumed,
     SubscriptionStarted,
     Tick,
+    TopUpSet,
     Undecodable,
     WalletAdjusted,
     account_of,
@@ -57,6 +58,7 @@ from rating.payments import create_request, settle_request
 from rating.period import EPOCH, unix_micros
 from rating.seen import SeenCalls, call_hash
 from rating.terms import Tariff, decode_terms, encode_terms
+from rating.topups import set_top_up
 from rating.versions import StateError
 
 ACCOUNT_EVENTS = "account-events"
@@ -320,6 +322,8 @@ class Fold:
                         set_cap(books, account, fact)
                     case CapsSet():
                         set_caps(books, account, fact)
+                    case TopUpSet():
+                        set_top_up(books, account, fact)
                     case PaymentRequestCreated():
                         create_request(books, account, fact)
         books.changed_history(fact.account_id).fact_ids.add(fact.fact_id)
@@ -432,12 +436,15 @@ class Fold:
             records.append((ledger.ACCOUNT + account_id.encode(), ledger.encode_account(account)))
         for account_id in books.touched_histories:
             records.append((ledger.HISTORY + account_id.encode(), ledger.encode_history(books.history(account_id))))
+        for account_id in books.touched_hours:
+            records.append((ledger.HOURS + account_id.encode(), ledger.encode_hours(books.hours(account_id))))
         clock = None if books.clock is None else unix_micros(books.clock)
         position = _encode_position(PositionRecord(self.position, clock, books.rules))
         records.append((ledger.POSITION, ledger.POSITION_STATE.prefix + position))
         books.new_terms.clear()
         books.touched.clear()
         books.touched_histories.clear()
+        books.touched_hours.clear()
         return records
 
     def restore(self, key: bytes, value: bytes | None) -> None:
@@ -463,6 +470,10 @@ class Fold:
             account_id = key[len(ledger.HISTORY) :].decode()
             ledger.decode_history(value)
             books.histories[account_id] = value
+        elif key.startswith(ledger.HOURS):
+            value = ledger.HOURS_STATE.upgraded(value)
+            ledger.decode_hours(value)
+            books.hours_of[key[len(ledger.HOURS) :].decode()] = value
         elif key.startswith(ledger.TERMS) or key == ledger.POSITION:
             self._restore_shared(key, value)
         else:

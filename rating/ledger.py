@@ -4,6 +4,7 @@ Each value begins with a version byte, see `rating.versions`.
 
 - ``account\\0<id>``: the next due time (8 bytes, so that a restore need not decode), the account.
 - ``history\\0<id>``: the history.
+- ``hours\\0<id>``: the clock hours of an account that is watched for unusual usage.
 - ``terms\\0<hash>``: the terms; written once in a partition.
 - ``position``: offset of the next fact, clock and rules. Last record of every transaction.
 """
@@ -14,18 +15,21 @@ from typing import Any
 
 import msgspec
 
-from rating.account import Account, History
+from rating.account import Account, History, Hours
 from rating.versions import Layout, StateError, same
 
-# 2: caps that have a name, cost and margin of a period, parts of a period, lines that wait, numbers, terms to come.
+# 2: caps that have a name, cost and margin of a period, parts of a period, lines that wait, numbers, terms to come,
+# the newest hour, top-ups.
 ACCOUNT_STATE = Layout("account", version=2, upgrades={1: same})
 # 2: numbers.
 HISTORY_STATE = Layout("history", version=2, upgrades={1: same})
-# 2: trials, credit for those who cancel.
+# 2: trials, credit for those who cancel, longest call, what is watched.
 TERMS_STATE = Layout("terms", version=2, upgrades={1: same})
+HOURS_STATE = Layout("hours")
 POSITION_STATE = Layout("position")
 ACCOUNT = b"account\0"
 HISTORY = b"history\0"
+HOURS = b"hours\0"
 TERMS = b"terms\0"
 POSITION = b"position"
 NEVER_DUE = 2**64 - 1
@@ -36,6 +40,7 @@ _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _encode_account = msgspec.msgpack.Encoder().encode
 _decode_account = msgspec.msgpack.Decoder(Account).decode
 _decode_history = msgspec.msgpack.Decoder(History).decode
+_decode_hours = msgspec.msgpack.Decoder(Hours).decode
 
 
 def encode_account(account: Account) -> bytes:
@@ -79,6 +84,24 @@ def decode_history(value: bytes) -> History:
         return _decode_history(memoryview(value)[1:])
     except msgspec.MsgspecError as error:
         raise StateError(f"history record: {error}") from None
+
+
+def encode_hours(hours: Hours) -> bytes:
+    """Hours as a ledger record's value."""
+    return HOURS_STATE.prefix + _encode_account(hours)
+
+
+def decode_hours(value: bytes) -> Hours:
+    """Hours from a ledger record's value.
+
+    Raises:
+        StateError: they cannot be read.
+    """
+    value = HOURS_STATE.upgraded(value)
+    try:
+        return _decode_hours(memoryview(value)[1:])
+    except msgspec.MsgspecError as error:
+        raise StateError(f"hours record: {error}") from None
 
 
 def account_row(key: bytes, value: bytes) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 RATED_CALLS = "rated-calls"
 BILLING_EVENTS = "billing-events"
@@ -91,6 +92,16 @@ class RatedCall(msgspec.Struct, gc=False):
     late: bool
     source_partition: int
     source_offset: int
+
+
+class SpecialCall(RatedCall, kw_only=True, gc=False):
+    """A rated call with what most calls do not have; what is unset is left out of its record.
+
+    Attributes:
+        cut: the call was longer than the terms' ``max_call_s``, and is rated as if it had lasted that long.
+    """
+
+    cut: bool | UnsetType = UNSET
 
 
 encode = msgspec.json.Encoder().encode

@@ -95,6 +95,32 @@ def check_caps(caps: tuple[NamedCap, ...]) -> None:
         raise ValueError("two caps have the same name")
 
 
+class TopUp(msgspec.Struct, frozen=True, kw_only=True):
+    """A pack that is bought when the wallet, or the credit, falls below a level.
+
+    Attributes:
+        below_s: seconds of the wallet, or None where the credit is looked at.
+        below_micros: micros of credit, or None.
+        most_per_month: how often at most, in a calendar month.
+    """
+
+    pack: Id
+    minutes: Minutes = 0
+    credit_micros: Count = 0
+    price_micros: Count
+    currency: Currency
+    below_s: Count | None = None
+    below_micros: Count | None = None
+    most_per_month: Annotated[int, Meta(ge=1, le=LARGEST)]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError (a decoding error for msgspec) where the pack would not fill what is low."""
+        if (self.below_s is None) == (self.below_micros is None):
+            raise ValueError("a top-up has below_s or below_micros, one of them")
+        if not (self.minutes if self.below_micros is None else self.credit_micros):
+            raise ValueError("a top-up's pack must have minutes for below_s, credit for below_micros")
+
+
 class Outcomes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Which outcomes are billed; None means by default. ``test`` is for test calls."""
 
@@ -120,6 +146,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         trial_days: local days of a first period that costs nothing; 0 for none.
         trial_included_minutes: allowance of the trial; None for that of any period.
         cancel_credit: whether one who cancels now gets back what was paid for the rest of the period.
+        max_call_s: a longer call is stuck: it is cut to that, marked and alerted.
+        unusual_usage: whether an hour that bills far more than usual fires an alert.
+        forecast_alert: whether an alert fires when a period will go beyond its pools.
     """
 
     plan: Id
@@ -147,6 +176,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     trial_days: Days = 0
     trial_included_minutes: Minutes | None = None
     cancel_credit: Literal["none", "unused"] = "none"
+    max_call_s: Annotated[int, Meta(ge=1, le=LARGEST)] | None = None
+    unusual_usage: bool = False
+    forecast_alert: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError (a decoding error for msgspec) where fields do not fit each other."""
@@ -183,6 +215,9 @@ class Tariff:
         included_s: allowance of a period, in seconds.
         rate: overage rate in micros per minute; 0 where there is none.
         blocked: overage is not billed but written off.
+        has_rate: overage has a price, or is not billed.
+        longest_s: a call of more seconds is cut to so many.
+        watched: each call is looked at for unusual usage or the forecast.
         billed_outcomes: outcomes that are billed.
     """
 
@@ -192,14 +227,17 @@ class Tariff:
         "fee_micros",
         "first",
         "free_below_s",
+        "has_rate",
         "included_s",
         "levels",
+        "longest_s",
         "minimum_s",
         "next",
         "rate",
         "terms",
         "terms_id",
         "test_billed",
+        "watched",
     )
 
     def __init__(self, terms: Terms, terms_id: bytes | None = None) -> None:
@@ -213,6 +251,9 @@ class Tariff:
         self.fee_micros = terms.connection_fee_micros
         self.rate = terms.overage_micros_per_minute or 0
         self.blocked = terms.overage == "blocked"
+        self.has_rate = self.blocked or terms.overage_micros_per_minute is not None
+        self.longest_s = LARGEST if terms.max_call_s is None else terms.max_call_s
+        self.watched = terms.unusual_usage or terms.forecast_alert
         self.included_s = terms.included_minutes * 60
         self.levels = tuple(sorted(set(terms.allowance_alerts_percent)))
         policy = dict(BILLED_BY_DEFAULT)

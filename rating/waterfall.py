@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from rating.terms import Tariff
 
@@ -11,7 +11,19 @@ from rating.terms import Tariff
 Drawdown: TypeAlias = tuple[int, int, int, int, int, int, int]
 
 
-def draw(tariff: Tariff, billed_s: int, allowance_left_s: int, wallet_s: int, credit_micros: int) -> Drawdown:
+class Rate(Protocol):
+    """What a drawdown needs to know of a tariff."""
+
+    @property
+    def rate(self) -> int:
+        """Overage rate in micros per minute; 0 where there is none."""
+
+    @property
+    def blocked(self) -> bool:
+        """Overage is not billed but written off."""
+
+
+def draw(tariff: Rate, billed_s: int, allowance_left_s: int, wallet_s: int, credit_micros: int) -> Drawdown:
     """Draw billed seconds from the pools in their fixed order.
 
     Args:

@@ -11,9 +11,9 @@ from types import NoneType
 from typing import Annotated, Any, TypeAlias, get_args, get_type_hints
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, UnsetType
 
-from rating.outputs import RatedCall
+from rating.outputs import RatedCall, SpecialCall
 
 Whole: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Partition: TypeAlias = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -26,8 +26,17 @@ def _as_stored(declared: Any) -> Any:
         return Whole
     if declared is datetime:
         return Time
-    inner = [kind for kind in get_args(declared) if kind is not NoneType]
+    inner = [kind for kind in get_args(declared) if kind not in (NoneType, UnsetType)]
+    if len(inner) == len(get_args(declared)) - 1 and NoneType not in get_args(declared):
+        return _as_stored(inner[0])
     return _as_stored(inner[0]) | None if inner else declared
+
+
+def _special() -> list[Any]:
+    """Fields that only special calls have; the others have false or null in them."""
+    own = {name: hint for name, hint in get_type_hints(SpecialCall).items() if name not in RatedCall.__struct_fields__}
+    stored = {name: _as_stored(hint) for name, hint in own.items()}
+    return [(name, kind, False) if kind is bool else (name, kind | None, None) for name, kind in stored.items()]
 
 
 # The meter's own type, with the bounds of the columns.
@@ -36,7 +45,8 @@ RatedCallRow = msgspec.defstruct(
     [
         (name, Partition if name == "source_partition" else _as_stored(hint))
         for name, hint in get_type_hints(RatedCall).items()
-    ],
+    ]
+    + _special(),
     gc=False,
 )
 
@@ -111,6 +121,7 @@ class PackCredited(BillingEvent, kw_only=True, tag="pack.credited"):
     credit_micros: Whole
     price_micros: Whole
     currency: str
+    automatic: bool = False
     wallet_left_s: Whole
     credit_left_micros: Whole
     due_at: Time
@@ -238,6 +249,10 @@ class Alert(Sourced, kw_only=True, rename={"limit_value": "limit"}):
     at: Time
     used: Whole
     limit_value: Whole
+    call_id: str | None = None
+    hour: Time | None = None
+    forecast_micros: Whole | None = None
+    runs_out_at: Time | None = None
 
 
 class AccessChanged(Sourced, kw_only=True):

@@ -88,7 +88,8 @@ async def view_account(settings: Settings, account_id: str) -> AccountView:
     """
     partitions = await check_topics(settings, [LEDGER, ACCOUNT_EVENTS])
     partition = partition_of(account_id.encode(), partitions)
-    own = {ledger.ACCOUNT + account_id.encode(), ledger.HISTORY + account_id.encode(), ledger.POSITION}
+    kinds = (ledger.ACCOUNT, ledger.HISTORY, ledger.HOURS)
+    own = {*(kind + account_id.encode() for kind in kinds), ledger.POSITION}
     fold = Fold(partition, None, SeenInMemory())
     row = None
     found = await _latest(settings, partition, own)

@@ -65,6 +65,9 @@ def plans(agency, packs):
         trial_included_minutes=st.none() | MINUTES,
         cancel_credit=st.sampled_from(["none", "unused"]),
         number_price=st.none() | AMOUNTS,
+        max_call_s=st.none() | st.integers(1, 2**53),
+        unusual_usage=st.booleans(),
+        forecast_alert=st.booleans(),
     )
 
 
@@ -75,14 +78,22 @@ def catalogues(draw):
     accounts = sorted(draw(st.sets(IDS, max_size=4)))
     agencies = sorted(draw(st.sets(NAMES, min_size=1, max_size=2)))
     for number, agency in enumerate(agencies):
-        body = Agency(name=draw(TEXTS), currency=draw(CURRENCIES), timezone=draw(ZONES))
-        entries.append(Entry(agency, "agency", agency, body))
         packs = draw(st.sets(NAMES, max_size=2))
+        assigned = st.booleans() | (st.just((min(packs),)) if packs else st.nothing())
+        body = Agency(name=draw(TEXTS), currency=draw(CURRENCIES), timezone=draw(ZONES), packs=draw(assigned))
+        entries.append(Entry(agency, "agency", agency, body))
         for name in packs:
             pack = Pack(agency=agency, minutes=draw(st.integers(1, 999)), credit=draw(AMOUNTS), price=draw(AMOUNTS))
             entries.append(Entry(agency, "pack", name, pack))
         for name in draw(st.sets(NAMES, max_size=2)):
             entries.append(Entry(agency, "plan", name, draw(plans(agency, packs))))
         for account in accounts[number::2] if len(agencies) > 1 else accounts:
-            entries.append(Entry(agency, "account", account, Account(agency=agency, name=draw(TEXTS))))
+            entries.append(
+                Entry(
+                    agency,
+                    "account",
+                    account,
+                    Account(agency=agency, name=draw(TEXTS), packs=draw(st.none() | assigned)),
+                )
+            )
     return Catalogue.of(entries)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from catalogue import facts
-from catalogue.load import loads
+from catalogue.load import CatalogueError, loads
 from rating.facts import decode
 from streams.errors import CallmeterError, Refused
 from tests.catalogue.test_load import GOOD
@@ -90,3 +90,47 @@ def test_a_pack_of_another_agency_is_refused(catalogue):
 def test_an_id_that_is_no_id_is_refused(fact_id):
     with pytest.raises(CallmeterError, match="an id has 1 to 128 bytes and no white space"):
         facts.check_fact_id(fact_id)
+
+
+PACKS = """\
+agencies:
+  acme: {name: Acme, currency: USD, packs: [small]}
+packs:
+  small: {agency: acme, minutes: 60, price: 9.00}
+  large: {agency: acme, minutes: 600, price: 80.00}
+  money: {agency: acme, credit: 20.00, price: 20.00}
+accounts:
+  acct_1: {agency: acme, name: As its agency}
+  acct_2: {agency: acme, name: Of its own, packs: [large, money]}
+  acct_3: {agency: acme, name: None, packs: false}
+"""
+
+
+@pytest.mark.parametrize(("account", "packs"), [("acct_1", ["small"]), ("acct_2", ["large", "money"]), ("acct_3", [])])
+def test_packs_are_assigned_per_agency_and_per_account(account, packs):
+    catalogue = loads(PACKS)
+    assert [name for name, _ in catalogue.packs_of(account)] == packs
+    for name in ("small", "large", "money"):
+        if name in packs:
+            assert facts.pack_applied(catalogue, account, name, AT, "f")["pack"] == name
+        else:
+            with pytest.raises(Refused, match=f"packs_not_allowed: pack {name} is not assigned to {account}"):
+                facts.pack_applied(catalogue, account, name, AT, "f")
+
+
+def test_a_top_up_buys_what_fills_the_pool_that_is_low():
+    catalogue = loads(PACKS)
+    made = facts.top_up_set(catalogue, "acct_2", "money", {"below_micros": 5_000_000}, 3, AT, "f")["top_up"]
+    assert made == {
+        "pack": "money", "minutes": 0, "credit_micros": 20_000_000, "price_micros": 20_000_000, "currency": "USD",
+        "below_micros": 5_000_000, "most_per_month": 3,
+    }  # fmt: skip
+    with pytest.raises(CallmeterError, match="pack large has no credit"):
+        facts.top_up_set(catalogue, "acct_2", "large", {"below_micros": 5_000_000}, 3, AT, "f")
+    with pytest.raises(Refused, match="packs_not_allowed"):
+        facts.top_up_set(catalogue, "acct_1", "money", {"below_micros": 5_000_000}, 3, AT, "f")
+
+
+def test_a_pack_that_is_assigned_must_be_there():
+    with pytest.raises(CatalogueError, match=r'has no pack "smal" in this file; did you mean small\?'):
+        loads(PACKS.replace("packs: [small]", "packs: [smal]"))

@@ -40,6 +40,7 @@ def test_the_terms_of_the_example():
         "free_below_s": 0, "outcomes": {}, "packs": ["boost-60"], "due_days": 0, "grace_days": 7,
         "late_calls": "next_period", "late_window_s": 0, "allowance_alerts_percent": [80, 90, 100], "cap": None,
         "trial_days": 0, "trial_included_minutes": None, "cancel_credit": "none",
+        "max_call_s": None, "unusual_usage": False, "forecast_alert": False,
     }  # fmt: skip
 
 

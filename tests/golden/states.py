@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rating import ledger
+from rating.account import Hours
 from rating.fold import Fold
 from rating.seen import SeenInMemory
 from rating.versions import Layout
@@ -19,10 +20,12 @@ FOLDER = Path(__file__).parent / "states"
 # Up to here the golden log is in full swing: periods open twice over, adjustments, caps, alerts, requests.
 LINES = 230
 ACCOUNT = "acct_late_adjust"
+HOURS = Hours({495_000: 60, 495_001: 4_000}, [495_001])
 ENTRY = bytes(range(16)) + (7).to_bytes(8, "big") + (1_790_000_000).to_bytes(8, "big")
 LAYOUTS: dict[str, Layout] = {
     "account": ledger.ACCOUNT_STATE,
     "history": ledger.HISTORY_STATE,
+    "hours": ledger.HOURS_STATE,
     "terms": ledger.TERMS_STATE,
     "position": ledger.POSITION_STATE,
     "role-position": ROLE_POSITION,
@@ -62,6 +65,10 @@ def written_now() -> dict[str, tuple[bytes, bytes]]:
     return {
         "account": (account_key, records[account_key]),
         "history": (history_key, records[history_key]),
+        "hours": (
+            ledger.HOURS + ACCOUNT.encode(),
+            ledger.encode_hours(HOURS),
+        ),
         "terms": (terms_key, records[terms_key]),
         "position": (ledger.POSITION, records[ledger.POSITION]),
         "role-position": (b"position", encode_position(1_234)),

@@ -103,6 +103,8 @@ def story() -> Iterator[Line]:
     yield from lives()
     yield from numbers()
     yield from steps("2026-01-20T00:00:00Z", "2027-02-01T00:00:00Z", timedelta(days=13, hours=7))
+    yield from watched()
+    yield from topped_up()
     yield tick("2027-02-02T00:00:00Z", "not past the clock by a jump that needs none", jump=True)
     yield tick("2030-01-01T00:00:00Z", "a leap of years without leave")
     yield tick("2027-06-01T00:00:00Z", "a leap of months, with leave: every period in turn", jump=True)
@@ -467,6 +469,44 @@ def numbers() -> Iterator[Line]:
     yield one.fact("subscription.canceled", "2026-01-19T10:00:00Z", "numbers are settled", **end)
     yield one.fact("number.rented", "2026-01-19T11:00:00Z", "of nothing", number="+49307", price_micros=1)
     yield one.started("2026-01-19T12:00:00Z", "the number that is left", sub="sub_2", interval="month")
+
+
+def watched() -> Iterator[Line]:
+    """Stuck calls, hours that bill more than usual, and a period that will go beyond its pools."""
+    one = Teller("acct_watched")
+    yield one.started(
+        "2027-01-10T07:00:00Z", "watched", included_minutes=60, max_call_s=3_601, unusual_usage=True,
+        forecast_alert=True, allowance_alerts_percent=[],
+    )  # fmt: skip
+    for hour in range(24):
+        at = datetime(2027, 1, 11, 6, 30, tzinfo=UTC) + timedelta(hours=hour)
+        yield one.call(stamp(at), 60, "an hour as usual")
+    yield one.call("2027-01-12T12:00:00Z", 3_601, "not stuck yet; more than usual")
+    yield one.call("2027-01-12T12:00:00Z", 3_602, "stuck: cut; the hour was told already")
+    yield one.call("2027-01-11T06:40:00Z", 3_700, "an hour before: nothing to compare it with")
+    yield one.call("2027-01-09T06:40:00Z", 3_700, "before the subscription")
+
+
+def topped_up() -> Iterator[Line]:
+    """Packs that an account buys by itself, as often in a month as it said."""
+    one = Teller("acct_topped_up")
+    yield one.started("2027-01-10T07:00:00Z", "topped up", included_minutes=1, packs=["boost-60"])
+    top_up = {"pack": "boost-60", "minutes": 2, "price_micros": 9_000_000, "currency": "USD", "below_s": 60,
+              "most_per_month": 2}  # fmt: skip
+    yield one.fact(
+        "top_up.set", "2027-01-10T08:00:00Z", "of a pack that may not be bought", top_up={**top_up, "pack": "x"}
+    )
+    yield one.fact("top_up.set", "2027-01-10T08:00:00Z", "in other money", top_up={**top_up, "currency": "EUR"})
+    no_credit = {**top_up, "below_s": None, "below_micros": 1}
+    yield one.fact("top_up.set", "2027-01-10T08:00:00Z", "nothing to fill the credit", top_up=no_credit)
+    yield one.fact("top_up.set", "2027-01-10T08:00:00Z", "below a minute", top_up=top_up)
+    yield one.call("2027-01-12T08:00:00Z", 60, "the allowance is enough")
+    yield one.call("2027-01-12T09:00:00Z", 60, "overage, and the first pack")
+    yield one.call("2027-01-12T10:00:00Z", 60, "a minute is left, which is not below one")
+    yield one.call("2027-01-12T11:00:00Z", 6, "54 s: the second pack")
+    yield one.call("2027-01-12T12:00:00Z", 180, "no third one")
+    yield one.fact("top_up.set", "2027-01-12T13:00:00Z", "off", top_up=None)
+    yield one.call("2027-01-12T14:00:00Z", 60, "overage")
 
 
 def malformed() -> Iterator[Line]:

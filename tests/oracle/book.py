@@ -142,6 +142,12 @@ class Account:
     rentals: list[Rental] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
     reasons: frozenset[str] = frozenset()
+    top_up: dict[str, Any] | None = None
+    # How often it was topped up, by local calendar month.
+    topped_up: Counter[tuple[int, int]] = field(default_factory=Counter)
+    # Billed seconds by clock hour, as far back as hours are kept.
+    hours: Counter[datetime] = field(default_factory=Counter)
+    unusual: set[datetime] = field(default_factory=set)
 
     @property
     def subscription(self) -> Subscription:

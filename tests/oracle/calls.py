@@ -1,13 +1,15 @@
 """Rating one call that is neither refused nor a duplicate."""
 
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
+from tests.oracle.anchored import zone_named
 from tests.oracle.book import Account, Period
 from tests.oracle.checks import MAX_INTEGER, Fact
 from tests.oracle.cycles import dates
 from tests.oracle.journal import Journal
-from tests.oracle.pricing import billed_and_fee, draw
+from tests.oracle.pricing import billed_and_fee, draw, is_allowed, lasted
 from tests.oracle.reading import Refused
 
 COUNTED = (
@@ -23,18 +25,129 @@ COUNTED = (
 Rated = dict[str, Any]
 
 
-def rate(journal: Journal, account: Account, call: Fact, period: Period) -> None:
+def rate(journal: Journal, account: Account, call: Fact, period: Period, clock: datetime | None) -> None:
     """Draws a call that ended in `period`: there, or by the policy for late calls if that one is closed."""
     newest = account.newest_open()
     if not period.closed:
         rated = _drawn(account, call, period, period.allowance_left_s)
         _count(journal, account, period, rated)
+        _watch(journal, account, call, period, rated, clock)
     elif newest is None or newest.terms["late_calls"] == "adjust":
-        _adjust(journal, account, call, period, at_once=newest is None)
+        rated = _adjust(journal, account, call, period, at_once=newest is None)
+        _top_up(journal, account, call, rated, clock)
     elif newest.terms["late_calls"] == "next_period":
-        _count(journal, account, newest, _drawn(account, call, newest, newest.allowance_left_s) | {"late": True})
+        rated = _drawn(account, call, newest, newest.allowance_left_s) | {"late": True}
+        _count(journal, account, newest, rated)
+        _watch(journal, account, call, newest, rated, clock)
     else:
-        _count(journal, account, newest, _written_off(account, call, newest))
+        rated = _written_off(account, call, newest)
+        _count(journal, account, newest, rated)
+        _watch(journal, account, call, newest, rated, clock)
+
+
+def _stuck(journal: Journal, account: Account, call: Fact, period: Period) -> None:
+    """A call that was cut is told, whatever becomes of it."""
+    most = period.terms["max_call_s"]
+    if most is not None and lasted(call) > most:
+        name = call["call_id"]
+        at = call["ended_at"]
+        journal.alert(account, period, "stuck_call", most, at, lasted(call), most, once_for=name, call_id=name)
+
+
+def _watch(
+    journal: Journal, account: Account, call: Fact, period: Period, rated: Rated, clock: datetime | None
+) -> None:
+    _stuck(journal, account, call, period)
+    if period.terms["unusual_usage"] and rated["billed_s"]:
+        _unusual(journal, account, call, period, rated["billed_s"])
+    if period.terms["forecast_alert"] and period.included_s:
+        _forecast(journal, account, call, period, clock)
+    if not (rated["late"] and period.terms["late_calls"] == "write_off"):
+        _top_up(journal, account, call, rated, clock)
+
+
+def _top_up(journal: Journal, account: Account, call: Fact, rated: Rated, clock: datetime | None) -> None:
+    """Buys the account's pack where the call took more than the allowance and left too little."""
+    top_up, subscription = account.top_up, account.subscription
+    if top_up is None or rated["allowance_s"] == rated["billed_s"] or subscription.status == "canceled":
+        return
+    pool, level = (
+        (account.credit_micros, top_up["below_micros"])
+        if top_up["below_s"] is None
+        else (account.wallet_s, top_up["below_s"])
+    )
+    at = max(call["ended_at"], clock or call["ended_at"]).astimezone(UTC)
+    local = at.astimezone(zone_named(subscription.terms["timezone"]))
+    # Months never go back: a late call before the first tick counts in the latest month.
+    month = max([(local.year, local.month), *account.topped_up])
+    wallet, credit = account.wallet_s + 60 * top_up["minutes"], account.credit_micros + top_up["credit_micros"]
+    if pool >= level or not is_allowed(top_up["pack"], subscription.terms) or max(wallet, credit) > MAX_INTEGER:
+        return
+    if account.topped_up[month] >= top_up["most_per_month"]:
+        return
+    account.topped_up[month] += 1
+    account.wallet_s, account.credit_micros = wallet, credit
+    name = f"topup:0:{journal.position}"
+    account.fact_ids.add(name)
+    own = {each: top_up[each] for each in ("pack", "minutes", "credit_micros", "price_micros", "currency")}
+    left = {"wallet_left_s": wallet, "credit_left_micros": credit}
+    terms = subscription.terms
+    journal.billing(
+        account, subscription, "pack.credited", at, fact_id=name, automatic=True, **own, **left, **dates(terms, at)
+    )
+
+
+def _unusual(journal: Journal, account: Account, call: Fact, period: Period, billed: int) -> None:
+    """Its clock hour against those of the 28 days before it that are still kept: 28 days before the newest."""
+    hour = call["ended_at"].astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    newest = max([hour, *account.hours])
+    oldest = newest - timedelta(days=28)
+    if hour < oldest:
+        return
+    account.hours[hour] += billed
+    for gone in [each for each in account.hours if each < oldest]:
+        del account.hours[gone]
+    before = [seconds for each, seconds in account.hours.items() if each < hour]
+    if len(before) < 24 or hour in account.unusual:
+        return
+    most = max(Fraction(3_600), 4 * Fraction(sum(before), len(before)))
+    used = account.hours[hour]
+    if used > most:
+        account.unusual.add(hour)
+        told = f"{hour:%Y%m%dT%H%M%SZ}"
+        journal.alert(
+            account, period, "unusual_usage", 400, call["ended_at"], used, int(most), once_for=told, hour=hour
+        )
+
+
+def _forecast(journal: Journal, account: Account, call: Fact, period: Period, clock: datetime | None) -> None:
+    """Usage so far, carried on to the period's end as one more call."""
+    now = max(call["ended_at"], clock or call["ended_at"])
+    second = timedelta(seconds=1)
+    elapsed, whole = (now - period.start) // second, (period.end - period.start) // second
+    if elapsed < 86_400 or now >= period.end:
+        return
+    totals, terms = period.totals, period.terms
+    ahead = totals["billed_s"] * whole // elapsed
+    more = draw(ahead - totals["billed_s"], period.allowance_left_s, account.wallet_s, account.credit_micros, terms)
+    if totals["overage_s"] + more["overage_s"] + more["written_off_s"] == 0:
+        return
+    fees = totals["fee_micros"] * whole // elapsed
+    runs_out = None
+    if totals["allowance_s"] and period.allowance_left_s:
+        lasts = elapsed * period.included_s // totals["allowance_s"]
+        runs_out = period.start + lasts * second if lasts < whole else None
+    journal.alert(
+        account,
+        period,
+        "forecast_overage",
+        100,
+        call["ended_at"],
+        ahead,
+        period.included_s,
+        forecast_micros=totals["overage_micros"] + more["overage_micros"] + fees,
+        runs_out_at=runs_out,
+    )
 
 
 def _drawn(account: Account, call: Fact, period: Period, allowance: int) -> Rated:
@@ -71,6 +184,7 @@ def _rated(account: Account, call: Fact, period: Period, duration: int, drawn: d
         "wallet_left_s": account.wallet_s - drawn["wallet_s"],
         "credit_left_micros": account.credit_micros - drawn["credit_micros"],
         "late": False,
+        **({"cut": True} if lasted(call) > duration else {}),
     }
 
 
@@ -83,7 +197,7 @@ def _take(journal: Journal, account: Account, rated: Rated, sums: dict[str, int]
     account.credit_micros = rated["credit_left_micros"]
 
 
-def _adjust(journal: Journal, account: Account, call: Fact, period: Period, *, at_once: bool) -> None:
+def _adjust(journal: Journal, account: Account, call: Fact, period: Period, *, at_once: bool) -> Rated:
     """Only the last closed period still has an allowance to draw on."""
     allowance = period.allowance_left_s if period is account.last_closed else 0
     rated = _drawn(account, call, period, allowance) | {"late": True}
@@ -100,11 +214,13 @@ def _adjust(journal: Journal, account: Account, call: Fact, period: Period, *, a
         at_once=at_once,
         **dates(period.terms, call["ended_at"].astimezone(UTC)),
     )
+    _stuck(journal, account, call, period)
     if not at_once:
         waiting["calls"] += 1
         waiting["billed_s"] += rated["billed_s"]
         waiting["amount_micros"] += rated["amount_micros"]
         account.adjustments[period.start] = waiting
+    return rated
 
 
 def _count(journal: Journal, account: Account, period: Period, rated: Rated) -> None:

@@ -27,6 +27,8 @@ class Journal:
 
     def __init__(self) -> None:
         self.outputs: list[Output] = []
+        # Of the record at hand in the log; only what is bought by itself is named by it.
+        self.position = -1
 
     def write(self, topic: str, key: str | None, value: dict[str, Any]) -> None:
         self.outputs.append({"topic": topic, "key": key, "value": encoded(value)})
@@ -61,16 +63,26 @@ class Journal:
         self.write("access-events", account.account_id, value)
 
     def alert(
-        self, account: Account, period: Period, kind: str, level: int, at: datetime, used: int, limit: int
+        self,
+        account: Account,
+        period: Period,
+        kind: str,
+        level: int,
+        at: datetime,
+        used: int,
+        limit: int,
+        once_for: str | None = None,
+        **more: Any,
     ) -> None:
-        """Once per kind, level and period."""
-        if (kind, level) in period.fired:
+        """Once per kind, level and period, unless it is once for something that the caller looks after."""
+        about = str(level) if once_for is None else once_for
+        if once_for is None and (kind, level) in period.fired:
             return
         period.fired.add((kind, level))
         subscription_id = period.subscription.subscription_id
         value = {
             "type": kind,
-            "alert_id": f"{account.account_id}:{subscription_id}:{period.start:%Y%m%dT%H%M%SZ}:{kind}:{level}",
+            "alert_id": f"{account.account_id}:{subscription_id}:{period.start:%Y%m%dT%H%M%SZ}:{kind}:{about}",
             "level": level,
             "account_id": account.account_id,
             "agency_id": account.agency_id,
@@ -79,5 +91,6 @@ class Journal:
             "at": at.astimezone(UTC),
             "used": used,
             "limit": limit,
+            **more,
         }
         self.write("alerts", account.account_id, value)

@@ -41,6 +41,7 @@ class Oracle:
         self.rated: dict[tuple[str, str], datetime | None] = {}
 
     def fold(self, line: bytes) -> None:
+        self.journal.position += 1
         try:
             fact = read(line)
             if fact["type"] == "tick":
@@ -112,7 +113,7 @@ class Oracle:
             raise Refused("no_subscription", name)
         period = next(each for each in subscription.periods if each.start <= ended < each.end)
         try:
-            rate(self.journal, account, call, period)
+            rate(self.journal, account, call, period, self.clock)
         except Refused:
             self.journal.access(account, ended)  # periods were opened, perhaps
             raise

@@ -9,6 +9,7 @@ from tests.oracle import cycles, lives
 from tests.oracle.book import Account
 from tests.oracle.checks import MAX_INTEGER, Fact
 from tests.oracle.journal import Journal
+from tests.oracle.pricing import is_allowed
 from tests.oracle.reading import Refused
 
 REQUEST_FIELDS = [
@@ -39,8 +40,7 @@ def pack_applied(journal: Journal, account: Account, fact: Fact) -> None:
     subscription = account.subscription
     if subscription.status == "canceled":
         raise Refused("no_subscription", account.account_id)
-    allowed = subscription.terms["packs"]
-    if not (allowed if isinstance(allowed, bool) else fact["pack"] in allowed):
+    if not is_allowed(fact["pack"], subscription.terms):
         raise Refused("packs_not_allowed", account.account_id)
     _fill(account, fact)
     own = {name: fact[name] for name in ("fact_id", "pack", "minutes", "credit_micros", "price_micros", "currency")}
@@ -82,6 +82,18 @@ def caps_set(journal: Journal, account: Account, fact: Fact) -> None:
         account.rearmed = 0
 
 
+def top_up_set(journal: Journal, account: Account, fact: Fact) -> None:
+    top_up = fact["top_up"]
+    if top_up is not None:
+        if top_up["currency"] != account.currency:
+            raise Refused("wrong_currency", account.account_id)
+        if account.subscription.status == "canceled":
+            raise Refused("no_subscription", account.account_id)
+        if not is_allowed(top_up["pack"], account.subscription.terms):
+            raise Refused("packs_not_allowed", account.account_id)
+    account.top_up = top_up
+
+
 def request_created(journal: Journal, account: Account, fact: Fact) -> None:
     name = fact["payment_request_id"]
     if name in account.requests:
@@ -110,6 +122,7 @@ HANDLERS = {
     "wallet.adjusted": wallet_adjusted,
     "cap.set": cap_set,
     "caps.set": caps_set,
+    "top_up.set": top_up_set,
     "payment_request.created": request_created,
     "payment_request.settled": request_settled,
 }

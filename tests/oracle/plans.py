@@ -114,6 +114,9 @@ def some_terms(random: Random, currency: str) -> dict[str, Any]:
         "trial_days": random.choice((0, 0, 0, 0, 1, 2, 7)),
         "trial_included_minutes": random.choice((None, None, 0, 1, 5)),
         "cancel_credit": random.choice(("none", "unused")),
+        "max_call_s": random.choice((None, None, None, 1, 30, 60, 61)),
+        "unusual_usage": random.random() < 0.3,
+        "forecast_alert": random.random() < 0.5,
     }
     if random.random() < 0.02:
         name = random.choice(("connection_fee_micros", "minimum_s", "included_minutes", "overage_micros_per_minute"))
@@ -147,4 +150,7 @@ OPTIONAL = (
     "trial_days",
     "trial_included_minutes",
     "cancel_credit",
+    "max_call_s",
+    "unusual_usage",
+    "forecast_alert",
 )

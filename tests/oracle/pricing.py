@@ -17,6 +17,11 @@ def microseconds_answered(call: Fact) -> int:
     return 0 if answered is None else (call["ended_at"] - answered) // MICROSECOND
 
 
+def lasted(call: Fact) -> int:
+    """Whole seconds from answer to end, as reported."""
+    return ceil(Fraction(microseconds_answered(call), 10**6))
+
+
 def is_billed(call: Fact, terms: dict[str, Any]) -> bool:
     policy = BILLED_BY_DEFAULT | terms["outcomes"]
     return bool(policy.get(call["outcome"], False) and (not call["test"] or policy.get("test", False)))
@@ -24,7 +29,7 @@ def is_billed(call: Fact, terms: dict[str, Any]) -> bool:
 
 def billed_and_fee(call: Fact, terms: dict[str, Any]) -> tuple[int, int, int]:
     """(duration_s, billed_s, fee_micros)."""
-    duration = ceil(Fraction(microseconds_answered(call), 10**6))
+    duration = min(lasted(call), terms["max_call_s"] or lasted(call))
     if not is_billed(call, terms) or duration < terms["free_below_s"]:
         return duration, 0, 0
     first, following = terms["increments"]
@@ -33,6 +38,12 @@ def billed_and_fee(call: Fact, terms: dict[str, Any]) -> tuple[int, int, int]:
     if wanted > 0:
         billed = first + following * max(0, ceil(Fraction(wanted - first, following)))
     return duration, billed, terms["connection_fee_micros"]
+
+
+def is_allowed(pack: str, terms: dict[str, Any]) -> bool:
+    """Whether the terms let a pack be bought."""
+    allowed = terms["packs"]
+    return allowed if isinstance(allowed, bool) else pack in allowed
 
 
 def price_of(seconds: int, rate: int) -> int:

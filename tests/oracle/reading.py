@@ -119,8 +119,32 @@ _terms = table(
         "trial_days": (up_to(36_500), 0),
         "trial_included_minutes": optional(up_to(MAX_INTEGER // 60)),
         "cancel_credit": (one_of("none", "unused"), "none"),
+        "max_call_s": optional(positive),
+        "unusual_usage": (truth, False),
+        "forecast_alert": (truth, False),
     }
 )
+
+
+_top_up = table(
+    {
+        "pack": required(identifier),
+        "minutes": (up_to(MAX_INTEGER // 60), 0),
+        "credit_micros": (natural, 0),
+        "price_micros": required(natural),
+        "currency": required(currency),
+        "below_s": optional(natural),
+        "below_micros": optional(natural),
+        "most_per_month": required(positive),
+    }
+)
+
+
+def top_up(value: Any) -> Fact:
+    wanted: Fact = _top_up(value)
+    expect((wanted["below_s"] is None) != (wanted["below_micros"] is None))
+    expect(wanted["minutes" if wanted["below_micros"] is None else "credit_micros"] > 0)
+    return wanted
 
 
 def terms(value: Any) -> Fact:
@@ -193,6 +217,7 @@ FACTS: dict[str, Table] = {
     "wallet.adjusted": ONCE | {"minutes": (whole, 0), "credit_micros": (whole, 0), "reason": optional(text)},
     "cap.set": ONCE | {"cap": required(optional(cap)[0])},
     "caps.set": ONCE | {"caps": required(caps)},
+    "top_up.set": ONCE | {"top_up": required(optional(top_up)[0])},
     "payment_request.created": ONCE
     | {
         "fact_id": required(long_identifier),

@@ -76,6 +76,8 @@ NATURALS = (
     "max_call_s",
 )
 BAD_WORDS: dict[str, tuple[Any, ...]] = {
+    "top_up": (5, "boost", {}, {"pack": "boost-60", "minutes": 1, "price_micros": 0, "currency": "USD", "below_s": 1}),
+    "most_per_month": (0, -1, None, "3"),
     "direction": ("sideways", "", "INBOUND", 5, None),
     "outcome": ("exploded", "test", 5, None),
     "when": ("later", None, 5),

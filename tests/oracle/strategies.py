@@ -34,6 +34,7 @@ STEPS = {
     "resume": 5,
     "rent": 6,
     "release": 5,
+    "top_up": 3,
     "request": 2,
     "settle": 5,
     "rules": 2,
@@ -72,7 +73,7 @@ class LogWriter:
         return json.dumps(fact).encode()
 
     def _sound_step(self) -> str:
-        also = ("change", "pause", "resume", "rent", "release")
+        also = ("top_up", "change", "pause", "resume", "rent", "release")
         return self.random.choice(
             ("call", "call", "pack", "wallet", "cap", "caps", "request", "settle", "rules", "doomed", *also)
         )
@@ -321,6 +322,20 @@ class LogWriter:
 
     def _caps(self, client: Client) -> Fact:
         return self._own("caps.set", client, self.now) | {"caps": some_caps(self.random)}
+
+    def _top_up(self, client: Client) -> Fact:
+        random = self.random
+        level = random.choice(({"below_s": 60}, {"below_s": 1}, {"below_s": 600}, {"below_micros": 120_000}))
+        pool = "minutes" if "below_s" in level else "credit_micros"
+        top_up = {
+            "pack": random.choice(("boost-60", "boost-60", "boost-9")),
+            pool: random.choice((1, 1, 2, 60, 120_000)) if random.random() > 0.03 else 2**53 // 60,
+            "price_micros": random.choice((0, 9_000_000)),
+            "currency": self._currency(client),
+            "most_per_month": random.choice((1, 1, 2, 100)),
+            **level,
+        }
+        return self._own("top_up.set", client, self.now) | {"top_up": top_up if random.random() > 0.15 else None}
 
     def _request(self, client: Client) -> Fact:
         kind = self.random.choice(("cycle", "usage", "pack", "one_time"))
