@@ -51,6 +51,7 @@ class Client:
         self.currency = currency
         self.signups: list[Signup] = []
         self.requests = ["sub_0:20260101T000000Z:cycle"]
+        self.numbers: list[str] = []
 
 
 def request_fields(random: Random, now: datetime, kind: str) -> Fact:

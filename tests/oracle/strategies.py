@@ -288,16 +288,18 @@ class LogWriter:
     def _rent(self, client: Client) -> Fact:
         random = self.random
         price = random.choice((0, 1, 2_000_000, 2_000_000, 1_234_567)) if random.random() > 0.02 else 2**53
+        number = f"+1415555010{random.randint(0, 5)}"
+        client.numbers.append(number)
         return self._own("number.rented", client, self._soon(client)) | {
-            "number": f"+1415555010{random.randint(0, 5)}",
+            "number": number,
             "price_micros": price,
             "currency": self._currency(client) if random.random() < 0.7 else None,
             "label": random.choice((None, "front desk")),
         }
 
     def _release(self, client: Client) -> Fact:
-        at = self._soon(client)
-        return self._own("number.released", client, at) | {"number": f"+1415555010{self.random.randint(0, 5)}"}
+        number = self.random.choice(client.numbers[-3:] or ["+14155550100"])
+        return self._own("number.released", client, self._soon(client)) | {"number": number}
 
     def _pack(self, client: Client) -> Fact:
         random = self.random
