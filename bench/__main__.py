@@ -20,7 +20,7 @@ from bench.figure import Figure, Run, sizes_of
 from bench.lab import Lab
 from streams.errors import CallmeterError
 
-FIGURES = ("hot_path", "latency", "rating", "duplicates", "sink")
+FIGURES = ("hot_path", "latency", "rating", "duplicates", "sink", "limits")
 
 
 def parser(figures: dict[str, Figure]) -> argparse.ArgumentParser:

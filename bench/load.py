@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -94,28 +95,33 @@ class Filler:
 
     async def fill(self, facts: Iterable[tuple[int, bytes]], ticks: Iterable[bytes] = ()) -> None:
         """Write facts (number of the account, value), then ticks to every partition."""
-        async with AIOKafkaProducer(
-            **self._settings.kafka_client(), max_batch_size=BATCH_BYTES, linger_ms=5
-        ) as producer:
-            batches: dict[int, Any] = {}
-            sent: list[asyncio.Future[Any]] = []
+        partitions = range(self.partitions)
+        records = ((self._homes[account], self._keys[account], value) for account, value in facts)
+        everywhere = ((partition, None, tick) for tick in ticks for partition in partitions)
+        await write(self._settings, self._topic, chain(records, everywhere))
 
-            async def add(partition: int, key: bytes | None, value: bytes) -> None:
-                batch = batches.get(partition) or batches.setdefault(partition, producer.create_batch())
-                if batch.append(key=key, value=value, timestamp=None) is None:
-                    await send(partition)
-                    await add(partition, key, value)
 
-            async def send(partition: int) -> None:
-                batch = batches.pop(partition)
-                batch.close()
-                sent.append(await producer.send_batch(batch, self._topic, partition=partition))
+async def write(settings: Settings, topic: str, records: Iterable[tuple[int, bytes | None, bytes]]) -> None:
+    """Write records (partition, key, value) to a topic (the broker's name), in large batches.
 
-            for account, value in facts:
-                await add(self._homes[account], self._keys[account], value)
-            for tick in ticks:
-                for partition in range(self.partitions):
-                    await add(partition, None, tick)
-            for partition in tuple(batches):
+    A batch may be as large as the topic takes it: a record that fits into none travels alone.
+    """
+    async with AIOKafkaProducer(**settings.kafka_client(), max_batch_size=BATCH_BYTES, linger_ms=5) as producer:
+        batches: dict[int, Any] = {}
+        sent: list[asyncio.Future[Any]] = []
+
+        async def send(partition: int) -> None:
+            batch = batches.pop(partition)
+            batch.close()
+            sent.append(await producer.send_batch(batch, topic, partition=partition))
+
+        for partition, key, value in records:
+            batch = batches.get(partition) or batches.setdefault(partition, producer.create_batch())
+            if batch.append(key=key, value=value, timestamp=None) is None:
                 await send(partition)
-            await asyncio.gather(*sent)
+                batches[partition] = producer.create_batch()
+                # The first record of a batch always fits.
+                batches[partition].append(key=key, value=value, timestamp=None)
+        for partition in tuple(batches):
+            await send(partition)
+        await asyncio.gather(*sent)

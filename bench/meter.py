@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from bench.load import TICK, Filler, subscription
+from bench.load import TICK, Filler, subscription, write
 from rating.ledger import ACCOUNT
 from streams.administration import administration, create_topics
 from streams.errors import CallmeterError
@@ -117,13 +117,8 @@ async def start_afresh(settings: Settings, ledger: Sequence[Sequence[tuple[bytes
             await asyncio.sleep(POLL_S)
             existing = set(await admin.list_topics())
     await create_topics(settings)
-    async with AIOKafkaProducer(**settings.kafka_client(), linger_ms=5) as producer:
-        sent = [
-            await producer.send(settings.topic(LEDGER), value, key, partition)
-            for partition, records in enumerate(ledger)
-            for key, value in records
-        ]
-        await asyncio.gather(*sent)
+    records = ((number, key, value) for number, some in enumerate(ledger) for key, value in some)
+    await write(settings, settings.topic(LEDGER), records)
 
 
 def partitions(settings: Settings, topic: str) -> list[TopicPartition]:

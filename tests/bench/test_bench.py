@@ -67,3 +67,15 @@ def test_figures_without_a_broker_print_json_when_asked(bench):
     assert json.loads(done.stdout) == [results["rating"], results["duplicates"], results["sink"]]
     assert {run["what"] for run in results["duplicates"]["runs"]} == {"20,000 calls", "40,000 calls"}
     assert {run["what"] for run in results["rating"]["runs"]} == {"plain plan", "plan with caps"}
+
+
+def test_limits_are_measured_for_accounts_restored_and_for_the_largest_facts(bench, broker):
+    sizes = ("--accounts", "60", "--partitions", "2", "--rounds", "1", "--largest", "20")
+    none = ("--account_calls", "0", "--letters", "0")
+    done, results = bench("limits", *sizes, *none, CALLMETER_KAFKA_BOOTSTRAP=broker.bootstrap)
+    runs = {run["what"]: run for run in results["limits"]["runs"]}
+    restored = ["restored", "restored, with older snapshots"]
+    assert list(runs) == [restored[0], "a call of each", "all periods end", restored[1], "calls of 262,144 bytes"]
+    assert all(runs[name]["seconds"] > 0 and runs[name]["memory MiB"] > 20 for name in restored)
+    assert all(run["peak MiB"] >= run["memory MiB"] for run in runs.values())
+    assert re.search(r"(?m)^limits_peak_mib \d+$", done.stdout)
