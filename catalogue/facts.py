@@ -174,6 +174,11 @@ def cap_set(catalogue: Catalogue, account_id: str, cap: dict[str, Any] | None, a
     return {**_head("cap.set", catalogue, account_id, at, fact_id), "cap": cap}
 
 
+def caps_set(catalogue: Catalogue, account_id: str, caps: list[dict[str, Any]], at: datetime, fact_id: str) -> Fact:
+    """The account's caps that have a name, in place of those it has."""
+    return {**_head("caps.set", catalogue, account_id, at, fact_id), "caps": caps}
+
+
 def _head(kind: str, catalogue: Catalogue, account_id: str, at: datetime, fact_id: str) -> Fact:
     agency = catalogue.account(account_id, even_retired=True).agency
     return {"type": kind, "fact_id": fact_id, "account_id": account_id, "agency_id": agency, "at": time_text(at)}

@@ -44,6 +44,7 @@ MODULES: tuple[str, ...] = (
     "catalogue",
     "subscriptions",
     "balances",
+    "caps",
     "simulate",
     "send",
     "usage",

@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
         settings = output.settings()
         import uvloop
 
+        from streams.agencies import make_agencies
         from streams.meter import make_meter
         from streams.observe import configure_logging
         from streams.transport import serve
@@ -28,6 +29,6 @@ def register(app: typer.Typer) -> None:
         uvloop.install()
 
         async def run() -> None:
-            await serve([make_meter(settings)], settings)
+            await serve([make_meter(settings), make_agencies(settings)], settings)
 
         uvloop.run(run())

@@ -66,6 +66,7 @@ async def _run(settings: Settings, clock: bool) -> None:
     from sinks.migrate import migrate
     from sinks.sink import make_sink
     from streams.administration import create_topics
+    from streams.agencies import make_agencies
     from streams.meter import make_meter
     from streams.transport import serve
 
@@ -73,7 +74,7 @@ async def _run(settings: Settings, clock: bool) -> None:
     target = target_of(settings, write=True)
     await asyncio.to_thread(migrate, target)
     with Store(target):
-        apps = [make_meter(settings), make_sink(settings), make_billing(settings)]
+        apps = [make_meter(settings), make_agencies(settings), make_sink(settings), make_billing(settings)]
 
         async def tick(stop: asyncio.Event) -> None:
             if clock:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from jobs.reading import NewestRecords, TopicReader
+from rating.agencies import decode_agency_position
 from rating.fold import decode_position
 from rating.ledger import POSITION
 from rating.period import EPOCH
@@ -42,6 +43,21 @@ class LedgerPositions:
             LedgerUnusable: a record cannot be read.
         """
         return {partition: self._asked(partition) for partition in self._ledger.partitions}
+
+    def agencies(self) -> dict[int, int]:
+        """Of the second fold's ledger: by partition, the next record of ``agency-events``.
+
+        Raises:
+            LedgerUnusable: a record cannot be read.
+        """
+        found = {}
+        for partition in self._ledger.partitions:
+            newest = self._newest.records.get(partition)
+            try:
+                found[partition] = 0 if newest is None else decode_agency_position(newest.value).offset
+            except (ValueError, TypeError) as error:
+                raise unreadable(newest, error) from None
+        return found
 
     def meter(self) -> dict[int, Standing]:
         """Of the meter's ledger: by partition, where it stands.

@@ -17,7 +17,7 @@ from rating.terms import Cap
 from rating.waterfall import pools_are_empty
 
 # Which reason is shown where there are several.
-PRECEDENCE = ("canceled", "blocked", "past_due", "cap_reached", "pools_empty", "paused")
+PRECEDENCE = ("canceled", "blocked", "past_due", "cap_reached", "agency_cap_reached", "pools_empty", "paused")
 
 
 def cap_is_reached(cap: Cap, percent: int, billed_s: int, usage_micros: int) -> bool:
@@ -37,6 +37,9 @@ def reasons_to_be_off(books: Books, account: Account) -> list[str]:
             cap is not None and cap.mode == "hard" and cap_is_reached(cap, 100, newest.billed_s, newest.usage_micros)
         ) or (account.caps is not None and hard_cap_is_reached(account, account.caps, newest)):
             reasons.append("cap_reached")
+        access = books.access_of.get(account.agency_id)
+        if access is not None and access.off:
+            reasons.append("agency_cap_reached")
         tariff = books.tariffs[newest.terms_id]
         if pools_are_empty(tariff, newest.allowance_left_s, account.wallet_s, account.credit_micros):
             reasons.append("pools_empty")

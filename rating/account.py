@@ -216,6 +216,7 @@ class Account(msgspec.Struct, array_like=True, kw_only=True, gc=False):
         rentals: how many the history knows: with those that are released and not settled.
         top_ups: packs that are bought by themselves; None where there never were any.
         hour: the newest clock hour, where the terms watch for unusual usage.
+        wallet_told_s: what the agency's total was told of the wallet.
     """
 
     account_id: str
@@ -236,6 +237,7 @@ class Account(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     rentals: int = 0
     hour: Hour | None = None
     top_ups: TopUps | None = None
+    wallet_told_s: int = 0
 
     @property
     def newest(self) -> Period | None:

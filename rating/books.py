@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from rating.account import Account, History, Hours, Period
+from rating.agency_sums import AgencySums
 from rating.ledger import decode_account, decode_history, decode_hours
 from rating.outputs import BILLING_EVENTS, Output, encode
 from rating.period import unix_micros
@@ -41,6 +42,13 @@ class Rules(msgspec.Struct, array_like=True):
     duplicate_retention_days: int = 90
 
 
+class AccessOfAgency(msgspec.Struct, array_like=True):
+    """What was last told about all accounts of an agency: the fact's place in their order, and whether they are off."""
+
+    sequence: int
+    off: bool
+
+
 class Books:
     """State of one partition.
 
@@ -54,6 +62,9 @@ class Books:
         tariffs: terms in use, by the hash of their content.
         outputs: what the facts gave out and nobody has taken yet.
         due: heap of (unix microseconds, account id); an entry counts only while it is the account's ``next_due``.
+        agencies: what is to be told about agencies; ``agency_sums`` is where the last call of each was counted.
+        accounts_of: accounts by their agency.
+        access_of: agencies whose access was ever changed for all their accounts.
         buffer: for encoding one output.
     """
 
@@ -72,6 +83,11 @@ class Books:
         self.touched_histories: set[str] = set()
         self.touched_hours: set[str] = set()
         self.new_terms: list[bytes] = []
+        self.agencies = AgencySums(partition)
+        self.agency_sums = self.agencies.latest
+        self.accounts_of: dict[str, list[str]] = {}
+        self.access_of: dict[str, AccessOfAgency] = {}
+        self.touched_access: set[str] = set()
         self.buffer = bytearray(ENCODED_BYTES)
         self._shared: dict[Any, Any] = {}
 

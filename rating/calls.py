@@ -233,6 +233,17 @@ def _give_out(
     margin = call.cost_micros
     if margin is not None:
         margin = amount - margin if call.cost_currency is None or call.cost_currency == currency else None
+    agency_id = account.agency_id
+    sums = books.agency_sums.get(agency_id)
+    if sums is None or not sums.start <= call.ended_at < sums.end or sums.currency != currency:
+        sums = books.agencies.sums_at(agency_id, currency, call.ended_at, books.clock)
+    sums.calls += 1
+    sums.billed_s += billed_s
+    if amount:
+        sums.amount_micros += amount
+    if margin is not None:
+        sums.cost_micros += amount - margin
+        sums.margin_micros += margin
     rated = RatedCall(  # type: ignore[call-arg]  # mypy takes the tuple for the whole
         *astuple(call),
         subscription_id,

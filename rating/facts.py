@@ -221,6 +221,20 @@ class RulesSet(msgspec.Struct, frozen=True, kw_only=True, tag="rules.set"):
     duplicate_retention_days: Annotated[int, Meta(ge=0, le=LONGEST_RETENTION_DAYS)] | None = None
 
 
+class AgencyAccess(msgspec.Struct, frozen=True, kw_only=True, tag="agency.access"):
+    """The accounts of an agency are off, or no longer, for a cap of the agency. Written to every partition.
+
+    Attributes:
+        sequence: counts these facts of the agency; what has a lower one than another before it changes nothing.
+    """
+
+    fact_id: Id
+    agency_id: Id
+    at: Time
+    sequence: Count
+    allowed: bool
+
+
 class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick"):
     """The time. ``jump`` allows a step of more than 35 days."""
 
@@ -244,9 +258,9 @@ AnyAccountFact = (
     | PaymentRequestCreated
     | PaymentRequestSettled
 )
-Fact = CallCompleted | AnyAccountFact | RulesSet | Tick
+Fact = CallCompleted | AnyAccountFact | AgencyAccess | RulesSet | Tick
 TYPES = frozenset(
-    fact.__struct_config__.tag
+    str(fact.__struct_config__.tag)
     for fact in (
         CallCompleted,
         SubscriptionStarted,
@@ -263,6 +277,7 @@ TYPES = frozenset(
         TopUpSet,
         PaymentRequestCreated,
         PaymentRequestSettled,
+        AgencyAccess,
         RulesSet,
         Tick,
     )
@@ -292,7 +307,7 @@ def decode(value: bytes | None) -> Fact:
     try:
         fact: Fact = _decode(value)
     except (ValueError, RecursionError) as error:
-        raise _explain(value, error) from None
+        raise explain(value, error, TYPES) from None
     escaped = BACKSLASH in value
     if _fraction_too_long(value) or (escaped and _escaped_fraction(value)):
         _check_fractions(_read_whole(value))
@@ -350,20 +365,21 @@ def _check_span(name: str, at: datetime, end: datetime = END_OF_TIME) -> None:
 def _check_ids(fact: Fact) -> None:
     """Ids are bounded in bytes; the decoder counts characters."""
     if isinstance(fact, SubscriptionStarted | SubscriptionChanged):
-        _check_length("plan", fact.terms.plan, 128)
+        check_length("plan", fact.terms.plan, 128)
     elif type(fact) is TopUpSet and fact.top_up is not None:
-        _check_length("pack", fact.top_up.pack, 128)
+        check_length("pack", fact.top_up.pack, 128)
     elif type(fact) is CapsSet:
         for cap in fact.caps:
-            _check_length("name", cap.name, 128)
+            check_length("name", cap.name, 128)
     for name in fact.__struct_fields__:
         if name.endswith("_id") or name in ("pack", "number", "label"):
             made_of_ids = type(fact) is PaymentRequestCreated and name == "fact_id"
             limit = 512 if name == "payment_request_id" or made_of_ids else 128
-            _check_length(name, getattr(fact, name) or "", limit)
+            check_length(name, getattr(fact, name) or "", limit)
 
 
-def _check_length(name: str, text: str, limit: int) -> None:
+def check_length(name: str, text: str, limit: int) -> None:
+    """Refuse a text of too many bytes; the decoder counts characters."""
     if len(text.encode()) > limit:
         raise Undecodable("malformed", f"{name}: longer than {limit} bytes")
 
@@ -382,7 +398,8 @@ def _check_fractions(content: Any) -> None:
             raise Undecodable("malformed", f"{name}: {value[:40]} has more than 6 fractional digits")
 
 
-def _explain(value: bytes, error: Exception) -> Undecodable:
+def explain(value: bytes, error: Exception, types: frozenset[str]) -> Undecodable:
+    """Why bytes are none of the facts of some types, ``error`` being what the decoder says."""
     try:
         content = _read_whole(value)
     except Undecodable as unreadable:
@@ -390,6 +407,6 @@ def _explain(value: bytes, error: Exception) -> Undecodable:
     if not isinstance(content, dict):
         return Undecodable("malformed", "not a JSON object")
     kind = content.get("type")
-    if isinstance(kind, str) and kind not in TYPES:
+    if isinstance(kind, str) and kind not in types:
         return Undecodable("unknown_type", f"type: {kind[:80]!r} is not a fact")
     return Undecodable("malformed", str(error))

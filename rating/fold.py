@@ -15,13 +15,15 @@ import msgspec
 
 from rating import ledger
 from rating.access import review_access
-from rating.books import Books, Refusal, Rules
+from rating.agency_sums import Told
+from rating.books import AccessOfAgency, Books, Refusal, Rules
 from rating.calls import check_call, rate_call
 from rating.changes import adjust_wallet, apply_pack, set_cap, set_caps
 from rating.cycle import advance
 from rating.facts import (
     END_OF_TIME,
     LONGEST_RETENTION_DAYS,
+    AgencyAccess,
     AnyAccountFact,
     CallCompleted,
     CapSet,
@@ -79,6 +81,8 @@ class PositionRecord(msgspec.Struct, array_like=True):
 
 
 _encode_position = msgspec.msgpack.Encoder().encode
+_encode_access = msgspec.msgpack.Encoder().encode
+_decode_access = msgspec.msgpack.Decoder(AccessOfAgency).decode
 _decode_position = msgspec.msgpack.Decoder(PositionRecord).decode
 
 
@@ -148,6 +152,9 @@ class Fold:
         self._latest_end = END_OF_TIME
         # Rated, and not yet told to `seen`; no tick comes in between.
         self._rated: dict[bytes, int] = {}
+        # How far the accounts of an agency are looked through, for the fact at an offset.
+        self._looking_at = -1
+        self._looked_at = 0
 
     @property
     def outputs(self) -> list[Output]:
@@ -231,6 +238,9 @@ class Fold:
                     return False
             elif isinstance(fact, RulesSet):
                 self._set_rules(fact)
+            elif isinstance(fact, AgencyAccess):
+                if not self._change_access(fact):
+                    return False
             else:
                 self._account_fact(fact, value, forwarded)
         except (Undecodable, Refusal) as refusal:
@@ -359,8 +369,33 @@ class Fold:
             review_access(books, account, at)
             books.touch(account)
             changed += 1
+        books.agencies.tick(clock, at, books.offset)
         self._set_clock(at)
         return True
+
+    def _change_access(self, fact: AgencyAccess) -> bool:
+        """Turn all accounts of an agency off, or on again; like a tick, in slices where there are many.
+
+        What is done is as it should be, so whoever begins anew in the middle changes the rest.
+        """
+        books = self.books
+        known = books.access_of.get(fact.agency_id)
+        if known is not None and fact.sequence < known.sequence:
+            return True
+        books.access_of[fact.agency_id] = AccessOfAgency(fact.sequence, not fact.allowed)
+        books.touched_access.add(fact.agency_id)
+        accounts = books.accounts_of.get(fact.agency_id, ())
+        start = self._looked_at if self._looking_at == books.offset else 0
+        end = start + self.slice_accounts
+        for account_id in accounts[start:end]:
+            account = books.account(account_id)
+            assert account is not None
+            before = account.reasons
+            review_access(books, account, fact.at)
+            if account.reasons is not before:
+                books.touch(account)
+        self._looking_at, self._looked_at = books.offset, end
+        return end >= len(accounts)
 
     def _set_clock(self, at: datetime) -> None:
         self.books.clock = at
@@ -425,6 +460,11 @@ class Fold:
 
     # -- the ledger
 
+    def drain_agencies(self) -> list[Told]:
+        """What is to be told about agencies now, in order; before the ledger is drained."""
+        books = self.books
+        return books.agencies.take(books.touched.values(), books.clock, books.offset)
+
     def drain_ledger(self) -> list[tuple[bytes, bytes]]:
         """Take what has to be written to the ledger now: (key, value), the position last."""
         books = self.books
@@ -438,6 +478,9 @@ class Fold:
             records.append((ledger.HISTORY + account_id.encode(), ledger.encode_history(books.history(account_id))))
         for account_id in books.touched_hours:
             records.append((ledger.HOURS + account_id.encode(), ledger.encode_hours(books.hours(account_id))))
+        for agency_id in books.touched_access:
+            value = ledger.AGENCY_ACCESS_STATE.prefix + _encode_access(books.access_of[agency_id])
+            records.append((ledger.AGENCY_ACCESS + agency_id.encode(), value))
         clock = None if books.clock is None else unix_micros(books.clock)
         position = _encode_position(PositionRecord(self.position, clock, books.rules))
         records.append((ledger.POSITION, ledger.POSITION_STATE.prefix + position))
@@ -445,6 +488,7 @@ class Fold:
         books.touched.clear()
         books.touched_histories.clear()
         books.touched_hours.clear()
+        books.touched_access.clear()
         return records
 
     def restore(self, key: bytes, value: bytes | None) -> None:
@@ -462,8 +506,11 @@ class Fold:
             account_id = key[len(ledger.ACCOUNT) :].decode()
             if len(value) <= ledger.HEADER:
                 raise StateError("account record: too short")
-            if ledger.decode_account(value).account_id != account_id:
+            account = ledger.decode_account(value)
+            if account.account_id != account_id:
                 raise StateError("account record: it is another account's")
+            if account_id not in books.accounts:
+                books.accounts_of.setdefault(account.agency_id, []).append(account_id)
             books.accounts[account_id] = value
         elif key.startswith(ledger.HISTORY):
             value = ledger.HISTORY_STATE.upgraded(value)
@@ -474,7 +521,7 @@ class Fold:
             value = ledger.HOURS_STATE.upgraded(value)
             ledger.decode_hours(value)
             books.hours_of[key[len(ledger.HOURS) :].decode()] = value
-        elif key.startswith(ledger.TERMS) or key == ledger.POSITION:
+        elif key.startswith((ledger.TERMS, ledger.AGENCY_ACCESS)) or key == ledger.POSITION:
             self._restore_shared(key, value)
         else:
             raise StateError("a record of an unknown kind")
@@ -487,6 +534,9 @@ class Fold:
                 self.books.rules = record.rules
                 if record.clock_micros is not None:
                     self._set_clock(EPOCH + timedelta(microseconds=record.clock_micros))
+            elif key.startswith(ledger.AGENCY_ACCESS):
+                access = _decode_access(memoryview(ledger.AGENCY_ACCESS_STATE.upgraded(value))[1:])
+                self.books.access_of[key[len(ledger.AGENCY_ACCESS) :].decode()] = access
             else:
                 terms = decode_terms(memoryview(ledger.TERMS_STATE.upgraded(value))[1:])
                 # By the id that the accounts know them by: an older version's terms have another hash today.

@@ -6,6 +6,7 @@ Each value begins with a version byte, see `rating.versions`.
 - ``history\\0<id>``: the history.
 - ``hours\\0<id>``: the clock hours of an account that is watched for unusual usage.
 - ``terms\\0<hash>``: the terms; written once in a partition.
+- ``agency-access\\0<id>``: whether all accounts of an agency are off, for a cap of the agency.
 - ``position``: offset of the next fact, clock and rules. Last record of every transaction.
 """
 
@@ -27,10 +28,12 @@ HISTORY_STATE = Layout("history", version=2, upgrades={1: same})
 TERMS_STATE = Layout("terms", version=2, upgrades={1: same})
 HOURS_STATE = Layout("hours")
 POSITION_STATE = Layout("position")
+AGENCY_ACCESS_STATE = Layout("agency access")
 ACCOUNT = b"account\0"
 HISTORY = b"history\0"
 HOURS = b"hours\0"
 TERMS = b"terms\0"
+AGENCY_ACCESS = b"agency-access\0"
 POSITION = b"position"
 NEVER_DUE = 2**64 - 1
 HEADER = 9

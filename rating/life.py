@@ -52,6 +52,7 @@ def start_subscription(books: Books, account: Account | None, fact: Subscription
             account_id=fact.account_id, agency_id=fact.agency_id, currency=terms.currency, subscription=subscription
         )
         books.accounts[fact.account_id] = account
+        books.accounts_of.setdefault(fact.agency_id, []).append(fact.account_id)
     else:
         previous = account.subscription.status
         books.changed_history(account.account_id).subscriptions.append(account.subscription)

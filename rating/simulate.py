@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from rating.agencies import AgencyFold
+from rating.agency_facts import TYPES as AGENCY_TYPES
 from rating.fold import Fold
 from rating.outputs import DeadLetter, Output, encode
 from rating.seen import SeenInMemory
@@ -15,15 +17,46 @@ from rating.seen import SeenInMemory
 def simulate_encoded(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Fold JSON lines and give each output as one encoded line ``{"topic", "key", "value"}``.
 
-    A line's number, counted from 0, is its offset. A line that cannot be rated becomes a ``dead-letters`` output.
+    A line's number, counted from 0, is its offset. A line that cannot be rated becomes a ``dead-letters`` output. Facts
+    about agencies may stand among the others; each line is a transaction, so agencies are up to date after it.
     """
-    fold = Fold(0, None, SeenInMemory())
+    fold, agencies = Fold(0, None, SeenInMemory()), AgencyFold(0, 1)
     for offset, line in enumerate(lines):
-        done = False
-        while not done:
-            done = fold.fold(line.rstrip(b"\r\n"), offset)
-            yield from map(_encode_output, fold.outputs)
-            fold.outputs.clear()
+        value = line.rstrip(b"\r\n")
+        if b"agency." in value and _type_of(value) in AGENCY_TYPES:
+            agencies.fold(value, offset)
+        else:
+            yield from _folded(fold, value, offset)
+        yield from _totaled(fold, agencies, offset)
+
+
+def _folded(fold: Fold, value: bytes, offset: int) -> Iterator[bytes]:
+    done = False
+    while not done:
+        done = fold.fold(value, offset)
+        yield from map(_encode_output, fold.outputs)
+        fold.outputs.clear()
+
+
+def _totaled(fold: Fold, agencies: AgencyFold, offset: int) -> Iterator[bytes]:
+    """What agencies are told of a line, and what follows from it for all their accounts."""
+    for _, value in fold.drain_agencies():
+        agencies.fold(value, offset)
+    fold.books.touched.clear()
+    yield from map(_encode_output, agencies.outputs)
+    agencies.outputs.clear()
+    facts, agencies.facts = agencies.facts, []
+    for fact in facts:
+        yield from _folded(fold, fact, offset)
+
+
+def _type_of(value: bytes) -> Any:
+    try:
+        content = msgspec.json.decode(value)
+    except (ValueError, RecursionError):
+        return None
+    kind = content.get("type") if isinstance(content, dict) else None
+    return kind if isinstance(kind, str) else None
 
 
 def simulate(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:

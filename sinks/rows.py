@@ -238,8 +238,11 @@ class PaymentRequest(Sourced, kw_only=True):
     lines: list[RequestLine]
 
 
-class Alert(Sourced, kw_only=True, rename={"limit_value": "limit"}):
-    """A level was reached."""
+NAMES_OF_ALERTS = {"limit_value": "limit", "cap_on": "on", "cap_per": "per", "cap_mode": "mode"}
+
+
+class Alert(Sourced, kw_only=True, rename=NAMES_OF_ALERTS):
+    """A level was reached. Of an agency's, account and subscription are empty."""
 
     alert_id: str
     type: str
@@ -253,6 +256,12 @@ class Alert(Sourced, kw_only=True, rename={"limit_value": "limit"}):
     hour: Time | None = None
     forecast_micros: Whole | None = None
     runs_out_at: Time | None = None
+    cap: str | None = None
+    cap_on: str | None = None
+    cap_per: str | None = None
+    cap_mode: str | None = None
+    day_start: Time | None = None
+    currency: str | None = None
 
 
 class AccessChanged(Sourced, kw_only=True):
@@ -309,3 +318,19 @@ class AccountRow(msgspec.Struct, kw_only=True):
     access_reasons: list[str]
     numbers: Whole
     waiting_micros: Whole
+
+
+class AgencyTotalsRow(msgspec.Struct, kw_only=True):
+    """Totals of an agency, a period and a currency, as `rating.agencies.totals_row` gives them."""
+
+    agency_id: str
+    period_start: Time
+    period_end: Time
+    currency: str
+    closed: bool
+    calls: Whole
+    late_calls: Whole
+    billed_s: Whole
+    amount_micros: Whole
+    cost_micros: Whole
+    margin_micros: Whole

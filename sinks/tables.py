@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, get_args
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
+from rating.agencies import totals_row
 from rating.ledger import account_row
 from rating.versions import NewerState, StateError
 from sinks import rows
@@ -153,17 +154,24 @@ def _dead_letter(record: ConsumerRecord) -> rows.DeadLetterRow:
         raise Unreadable(f"headers partition and offset: {error}") from None
 
 
-def _account(record: ConsumerRecord) -> rows.AccountRow | None:
-    if record.key is None or record.value is None:
-        return None
-    try:
-        row = account_row(record.key, record.value)
-    except NewerState as error:
-        # Not the record is wrong here, we are: the sink ends, rather than leave accounts out of its table.
-        raise unreadable(record, error) from None
-    except StateError as error:
-        raise Unreadable(str(error)) from None
-    return None if row is None else rows.AccountRow(**row)
+def _state(
+    row_of: Callable[[bytes, bytes], dict[str, Any] | None], kind: Callable[..., Any]
+) -> Callable[[ConsumerRecord], Any]:
+    """Reads the records of a ledger that are rows of a table."""
+
+    def read(record: ConsumerRecord) -> Any:
+        if record.key is None or record.value is None:
+            return None
+        try:
+            row = row_of(record.key, record.value)
+        except NewerState as error:
+            # Not the record is wrong here, we are: the sink ends, rather than leave rows out of its table.
+            raise unreadable(record, error) from None
+        except StateError as error:
+            raise Unreadable(str(error)) from None
+        return None if row is None else kind(**row)
+
+    return read
 
 
 def _plain(name: str, topic: str, kind: Any, compacted: bool = False, timed: bool = False) -> Table:
@@ -189,5 +197,20 @@ TABLES = (
     ),
     _plain("duplicates", topics.DUPLICATES, rows.Duplicate, timed=True),
     Table("dead_letters", topics.DEAD_LETTERS, _dead_letter, struct_columns(rows.DeadLetterRow), timed=True),
-    Table("accounts", topics.LEDGER, _account, struct_columns(rows.AccountRow), compacted=True, last_of_key=True),
+    Table(
+        "accounts",
+        topics.LEDGER,
+        _state(account_row, rows.AccountRow),
+        struct_columns(rows.AccountRow),
+        compacted=True,
+        last_of_key=True,
+    ),
+    Table(
+        "agency_totals",
+        topics.AGENCY_LEDGER,
+        _state(totals_row, rows.AgencyTotalsRow),
+        struct_columns(rows.AgencyTotalsRow),
+        compacted=True,
+        last_of_key=True,
+    ),
 )

@@ -15,6 +15,7 @@ from faust.types import TP
 
 from rating.fold import Fold
 from rating.outputs import DeadLetter
+from rating.partitioner import partition_of
 from streams.fenced import FencedPartition
 from streams.observe import (
     ACCOUNTS,
@@ -34,6 +35,7 @@ from streams.settings import Settings
 from streams.topics import (
     ACCESS_EVENTS,
     ACCOUNT_EVENTS,
+    AGENCY_EVENTS,
     ALERTS,
     BILLING_EVENTS,
     DEAD_LETTERS,
@@ -49,6 +51,7 @@ from streams.worker import Progress
 
 NEEDS = (
     ACCOUNT_EVENTS,
+    AGENCY_EVENTS,
     RATED_CALLS,
     BILLING_EVENTS,
     PAYMENT_REQUESTS,
@@ -81,6 +84,9 @@ class LedgerPartition(FencedPartition):
         super().__init__(tp, settings, LEDGER)
         self._seen = SeenCallsIndex(settings, tp.partition, self._show_progress)
         self._fold = Fold(tp.partition, partitions, self._seen)
+        self._partitions = partitions
+        # Where agencies' records go.
+        self._home: dict[str, int] = {}
         # Of the records at hand that were re-driven, by offset, where they come from.
         self._redriven: dict[int, Redriven] = {}
         # Dead letters of the transaction at hand, by reason.
@@ -162,7 +168,7 @@ class LedgerPartition(FencedPartition):
         producer, outputs, forwards = self.producer, self._fold.outputs, self._fold.forwards
         letters = [(key, letter) for _, key, letter in outputs if isinstance(letter, DeadLetter)]
         for key, letter in letters:
-            headers = [*_headers(self.settings, letter), *self._origin(letter.offset)]
+            headers = [*headers_of(self.settings, letter), *self._origin(letter.offset)]
             producer.add(DEAD_LETTERS, key, letter.value, headers)
             self._refused[letter.reason] += 1
         producer.add_many([output for output in outputs if output[0] != DEAD_LETTERS] if letters else outputs)
@@ -173,11 +179,26 @@ class LedgerPartition(FencedPartition):
         forwards.clear()
         self._redriven.clear()
 
+    def _tell_agencies(self) -> None:
+        """Put what the transaction at hand adds to agencies' totals into it."""
+        producer, home = self.producer, self._home
+        for agency_id, value in self._fold.drain_agencies():
+            if agency_id is None:
+                for partition in range(self._partitions):
+                    producer.add(AGENCY_EVENTS, None, value, partition=partition)
+                continue
+            key = agency_id.encode()
+            partition = home.get(agency_id, -1)
+            if partition < 0:
+                partition = home[agency_id] = partition_of(key, self._partitions)
+            producer.add(AGENCY_EVENTS, key, value, partition=partition)
+
     async def _store(self, folded: list[ConsumerRecord]) -> None:
         """Commit what the fold gave out, and its position after the records folded, as one transaction."""
         began = time.perf_counter()
         producer, seen = self.producer, self._seen
         self._collect()
+        self._tell_agencies()
         calls = seen.take_records()
         for packed in calls:
             producer.add(SEEN_CALLS, None, packed)
@@ -204,7 +225,7 @@ class LedgerPartition(FencedPartition):
             self._clock.set(self._fold.clock.timestamp())
 
 
-def _headers(settings: Settings, letter: DeadLetter) -> list[tuple[str, bytes]]:
+def headers_of(settings: Settings, letter: DeadLetter) -> list[tuple[str, bytes]]:
     """Why a record was refused, and where it was read."""
     named = {
         "reason": letter.reason,

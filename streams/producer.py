@@ -25,7 +25,7 @@ from streams.settings import Settings
 from streams.topics import ACCOUNT_EVENTS
 
 # Facts of every partition, without a key.
-EVERYWHERE = frozenset(("tick", "rules.set"))
+EVERYWHERE = frozenset(("tick", "rules.set", "agency.access"))
 
 # Below every broker's default limit of 1,048,588 bytes a batch; and all partitions' batches together, which travel in
 # one request, well below its limit of 100 MiB.
@@ -53,11 +53,12 @@ class FactProducer:
     known), so make a new one and do so.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, topic: str = ACCOUNT_EVENTS) -> None:
         self.acknowledged = 0
         """How many records the broker has acknowledged; a fact for every partition counts once for each."""
         self._settings = settings
-        self._topic = settings.topic(ACCOUNT_EVENTS)
+        self._name = topic
+        self._topic = settings.topic(topic)
         self._partitions = 0
         self._batches: dict[int, Any] = {}
         self._sent = 0
@@ -72,7 +73,7 @@ class FactProducer:
             BrokerUnreachable: no broker answers.
             TopicMissing: ``account-events`` does not exist.
         """
-        self._partitions = await check_topics(self._settings, [ACCOUNT_EVENTS])
+        self._partitions = await check_topics(self._settings, [self._name])
         self._place = lru_cache(1 << 17)(self._place_of)
         self._producer = AIOKafkaProducer(
             **self._settings.kafka_client(),

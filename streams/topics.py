@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rating.agencies import AGENCY_EVENTS
 from rating.facts import LONGEST_RETENTION_DAYS
 from rating.outputs import (
     ACCESS_EVENTS,
@@ -21,6 +22,8 @@ from rating.outputs import (
 __all__ = [
     "ACCESS_EVENTS",
     "ACCOUNT_EVENTS",
+    "AGENCY_EVENTS",
+    "AGENCY_LEDGER",
     "ALERTS",
     "BILLING_EVENTS",
     "BILLING_LEDGER",
@@ -39,6 +42,7 @@ __all__ = [
 ]
 
 ACCOUNT_EVENTS = "account-events"
+AGENCY_LEDGER = "agency-ledger"
 CATALOGUE = "catalogue"
 SEEN_CALLS = "seen-calls"
 LEDGER = "ledger"
@@ -86,6 +90,8 @@ TOPICS = (
     # The log of record is never deleted. It takes records far above the largest fact (256 KiB), so that those too
     # become dead letters rather than errors at somebody's producer.
     Topic(ACCOUNT_EVENTS, {**FOR_EVER, "max.message.bytes": str(8 * MIB)}),
+    # What the meter tells about agencies, and what is decided about them: never deleted either.
+    Topic(AGENCY_EVENTS, FOR_EVER),
     Topic(CATALOGUE, COMPACTED),
     Topic(RATED_CALLS, _kept(days=30)),
     # Never deleted either: they are few, and each must be asked for, however long the billing job was away.
@@ -99,6 +105,7 @@ TOPICS = (
     # For ever: a letter may stay longer than its retention, with younger ones in its segment.
     Topic(REDRIVES, COMPACTED),
     Topic(LEDGER, {**COMPACTED, "max.message.bytes": str(16 * MIB)}),
+    Topic(AGENCY_LEDGER, {**COMPACTED, "max.message.bytes": str(16 * MIB)}),
     Topic(BILLING_LEDGER, COMPACTED),
     # A day more than the longest duplicate retention: the index rebuilds itself from it. However many bytes that is.
     Topic(

@@ -42,8 +42,9 @@ async def produce(settings: Settings, facts: Iterable[Fact], topic: str = ACCOUN
 
     Args:
         settings: where to.
-        facts: each a JSON object or raw bytes. What has an ``account_id`` goes, keyed, to the account's partition;
-            ticks and rules go to every partition, anything else to partition 0 without a key. None is a tombstone.
+        facts: each a JSON object or raw bytes. What has an ``account_id`` goes, keyed, to the account's partition,
+            or else by its ``agency_id``; ticks and rules go to every partition, anything else to partition 0 without a
+            key. None is a tombstone.
         topic: name without prefix.
     """
     name = settings.topic(topic)
@@ -71,9 +72,9 @@ def _key_and_partitions(fact: Fact, partitions: int) -> tuple[bytes | None, Iter
         except ValueError:
             return None, [0]
     if isinstance(fact, Mapping):
-        if fact.get("type") in ("tick", "rules.set"):
+        if fact.get("type") in ("tick", "rules.set", "agency.access"):
             return None, range(partitions)
-        if isinstance(account_id := fact.get("account_id"), str):
+        if isinstance(account_id := fact.get("account_id") or fact.get("agency_id"), str):
             key = account_id.encode()
             return key, [partition_of(key, partitions)]
     return None, [0]

@@ -115,6 +115,7 @@ class Truth:
     Attributes:
         outputs: of all accounts.
         sums: by account: seconds and micros of its rated calls, and ``calls``.
+        agencies: by agency and currency: what the totals of all its periods add up to.
         accounts: as they stand at the end, by id.
         requests: micros of every payment request that billing events call for, by account and id.
         raised: how often each of them was written to the log, and with which micros.
@@ -126,6 +127,7 @@ class Truth:
 
     outputs: Digests = field(default_factory=Digests)
     sums: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    agencies: dict[tuple[str, str], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     accounts: dict[str, Account] = field(default_factory=dict)
     requests: dict[tuple[str, str], int] = field(default_factory=dict)
     raised: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -201,6 +203,10 @@ class PartitionTruth:
             sums["calls"] += 1
             for name in SUMS:
                 sums[name] += value[name]
+            of_agency = truth.agencies[value["agency_id"], value["currency"]]
+            of_agency.update(calls=1, billed_s=value["billed_s"], amount_micros=value["amount_micros"])
+            if value["margin_micros"] is not None:
+                of_agency.update(cost_micros=value["cost_micros"], margin_micros=value["margin_micros"])
         elif output["topic"] == "billing-events":
             for request_id, micros in wanted(value):
                 truth.requests[value["account_id"], request_id] = micros

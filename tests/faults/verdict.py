@@ -13,17 +13,19 @@ from typing import Any
 from aiokafka.structs import ConsumerRecord
 
 from jobs.reading import TopicReader
+from rating.agencies import totals_row
 from rating.ledger import ACCOUNT, decode_account
 from sinks.clickhouse import Store, parse_dsn
 from sinks.tables import REJECTS, TABLES
 from streams.settings import Settings
-from streams.topics import ACCOUNT_EVENTS, LEDGER
+from streams.topics import ACCOUNT_EVENTS, AGENCY_LEDGER, ALERTS, LEDGER
 from tests.faults.truth import SUMS, Digests, Group, Output, PartitionTruth, Truth
 from tests.jobs.gateway_process import external_id_of
 from tests.oracle.book import Account
 from tests.oracle.compare import TOPICS, first_difference
 
 EXAMPLES = 5
+AGENCY_SUMS = ("calls", "billed_s", "amount_micros", "cost_micros", "margin_micros")
 # Answered by a projection, not by the rows.
 HOURLY = """
     SELECT toStartOfHour(ended_at), sum(amount_micros) AS amount_micros FROM rated_calls
@@ -78,6 +80,7 @@ async def judge(
     """
     verdict, truth, found = Verdict(), Truth(), Digests()
     bounds: dict[tuple[str, int], tuple[int, int]] = {}
+    agency_alerts: Counter[str] = Counter()
     for partition in range(partitions):
         say(f"the oracle prices partition {partition}")
         folding = PartitionTruth(truth, partition, partitions)
@@ -94,9 +97,15 @@ async def judge(
         for partition in range(partitions):
             count, last = 0, -1
             async for record in _records(settings, topic, partitions, partition):
-                found.take(output_of(topic, record))
+                output = output_of(topic, record)
+                if topic == ALERTS and output["value"]["type"] == "agency_cap":
+                    agency_alerts[output["value"]["alert_id"]] += 1
+                else:
+                    found.take(output)
                 count, last = count + 1, record.offset
             bounds[topic, partition] = count, last
+    if said_twice := [alert for alert, times in agency_alerts.items() if times > 1]:
+        verdict.blame("alerts of agencies were given out more than once", said_twice)
     verdict.records, verdict.calls, verdict.rated = truth.records, truth.calls, truth.rated
     verdict.accounts = len(truth.accounts)
     wrong = {group for group in truth.outputs.found.keys() | found.found.keys()
@@ -106,6 +115,7 @@ async def judge(
         await _look_closer(settings, partitions, wrong, verdict)
     say("comparing the ledger")
     accounts |= await _judge_ledger(settings, partitions, truth, verdict)
+    await _judge_agencies(settings, partitions, truth, verdict)
     say("comparing ClickHouse")
     accounts |= await asyncio.to_thread(_judge_clickhouse, dsn, truth, bounds, verdict)
     _judge_requests(truth, gateway, verdict)
@@ -186,6 +196,28 @@ async def _judge_ledger(settings: Settings, partitions: int, truth: Truth, verdi
     return set(wrong)
 
 
+async def _judge_agencies(settings: Settings, partitions: int, truth: Truth, verdict: Verdict) -> None:
+    """Totals of agencies are the sums of their rated calls."""
+    rows: dict[bytes, dict[str, Any]] = {}
+    async with TopicReader(settings, AGENCY_LEDGER, partitions) as reader:
+        async for record in reader.read_all():
+            row = totals_row(record.key, record.value)
+            if row is not None:
+                rows[record.key] = row
+    _differ(verdict, "totals of agencies", _by_agency(rows.values()), _without_nothing(truth.agencies))
+
+
+def _by_agency(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, int]]:
+    found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        found[row["agency_id"], row["currency"]].update({name: row[name] for name in AGENCY_SUMS})
+    return _without_nothing(found)
+
+
+def _without_nothing(sums: Mapping[tuple[str, str], Counter[str]]) -> dict[tuple[str, str], dict[str, int]]:
+    return {key: {name: value for name, value in one.items() if value} for key, one in sums.items()}
+
+
 def _of_ledger(value: bytes) -> tuple[Any, ...]:
     account = decode_account(value)
     periods = [
@@ -210,7 +242,7 @@ def _judge_clickhouse(
     wrong: set[str | None] = set()
     with Store(parse_dsn(dsn)) as store:
         for table in TABLES:
-            if table.topic == LEDGER:
+            if table.topic in (LEDGER, AGENCY_LEDGER):
                 continue
             counted = {
                 row["kafka_partition"]: row
@@ -252,6 +284,8 @@ def _judge_clickhouse(
             (row["account_id"], row["payment_request_id"]): row["total_micros"]
             for row in store.rows("SELECT account_id, payment_request_id, total_micros FROM payment_requests_current")
         }
+        totals = _by_agency(store.rows("SELECT * FROM agency_totals_current"))
+        _differ(verdict, "totals of agencies in ClickHouse", totals, _without_nothing(truth.agencies))
         _differ(verdict, "payment requests in ClickHouse", asked, truth.requests)
     return wrong
 

@@ -23,7 +23,7 @@ from sinks.clickhouse import Store, parse_dsn
 from sinks.tables import TABLES
 from streams.errors import CallmeterError
 from streams.settings import Settings
-from streams.topics import ACCOUNT_EVENTS, BILLING_EVENTS, BILLING_LEDGER, LEDGER
+from streams.topics import ACCOUNT_EVENTS, AGENCY_EVENTS, AGENCY_LEDGER, BILLING_EVENTS, BILLING_LEDGER, LEDGER
 from tests.broker import ROOT, environment, produce
 from tests.faults.clickhouse import ClickHouse
 from tests.faults.facts import Market, Sender, canary, text
@@ -213,6 +213,13 @@ class World:
             at = {partition: standing.offset for partition, standing in positions.meter().items()}
         if at != {partition: last + 1 for partition, last in before.items()}:
             return f"the meter is at {at}, the log has {before}"
+        async with TopicReader(self.settings, AGENCY_LEDGER, PARTITIONS) as reader:
+            positions = LedgerPositions(reader)
+            await positions.refresh()
+            at = positions.agencies()
+        told = await last_records(self.settings, AGENCY_EVENTS)
+        if at != {partition: last + 1 for partition, last in told.items()}:
+            return f"agencies are at {at}, of {told}"
         async with TopicReader(self.settings, BILLING_LEDGER, PARTITIONS) as reader:
             positions = LedgerPositions(reader)
             await positions.refresh()
@@ -223,16 +230,20 @@ class World:
         if await last_records(self.settings, ACCOUNT_EVENTS) != before:
             return "billing has written facts"
         for table in TABLES:
-            if table.topic == LEDGER:
+            if table.topic in (LEDGER, AGENCY_LEDGER):
                 continue
             last = await last_records(self.settings, table.topic)
             stored = await asyncio.to_thread(self._stored, table.name)
             if stored != {partition: offset for partition, offset in last.items() if offset >= 0}:
                 return f"{table.name} is at {stored}, of {last}"
-        last = await last_records(self.settings, LEDGER, b"account\0")
-        stored = await asyncio.to_thread(self._stored, "accounts")
-        if stored != {partition: offset for partition, offset in last.items() if offset >= 0}:
-            return f"accounts is at {stored}, of {last}"
+        for name, topic, prefix in (
+            ("accounts", LEDGER, b"account\0"),
+            ("agency_totals", AGENCY_LEDGER, b"totals\0"),
+        ):
+            last = await last_records(self.settings, topic, prefix)
+            stored = await asyncio.to_thread(self._stored, name)
+            if stored != {partition: offset for partition, offset in last.items() if offset >= 0}:
+                return f"{name} is at {stored}, of {last}"
         return ""
 
     def _stored(self, table: str) -> dict[int, int]:
@@ -282,6 +293,19 @@ def canary_subscriptions() -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
+def agency_caps() -> list[dict[str, object]]:
+    """Caps that some agencies reach within a run: their accounts are turned off, and on again the next day."""
+    caps = [
+        {"name": "daily", "on": "minutes", "limit": 200, "per": "day", "alerts_percent": [50, 100]},
+        {"name": "all", "on": "minutes", "limit": 400, "mode": "soft"},
+    ]
+    at = text(datetime(2026, 1, 1, tzinfo=UTC))
+    return [
+        {"type": "agency.caps_set", "fact_id": "caps", "agency_id": f"ag_{number}", "at": at, "caps": caps}
+        for number in range(3)
+    ]
+
+
 @asynccontextmanager
 async def world(seed: int, folder: Path, seconds: float) -> AsyncIterator[World]:
     """Start everything, and the load; whatever happens, it is gone at the end."""
@@ -311,6 +335,7 @@ async def world(seed: int, folder: Path, seconds: float) -> AsyncIterator[World]
             code, said = await made.command(*words)
             assert code == 0, said
         await produce(settings, [*canary_subscriptions(), *market.beginning()])
+        await produce(settings, agency_caps(), AGENCY_EVENTS)
         for name in ("meter-1", "meter-2", "sink-1", "sink-2", "billing-1", "billing-2", "clock-1"):
             made.add(name.split("-")[0], name)
         for number in range(PLATFORMS):

@@ -18,6 +18,7 @@ from aiokafka.structs import ConsumerRecord
 
 from rating import ledger
 from rating.facts import (
+    AgencyAccess,
     CallCompleted,
     Fact,
     RulesSet,
@@ -134,7 +135,7 @@ class World:
 
     def _targets(self, value: bytes) -> Iterable[int]:
         account_id = _account_of(value)
-        if account_id is None and isinstance(_decoded(value)[0], Tick | RulesSet):
+        if account_id is None and isinstance(_decoded(value)[0], Tick | RulesSet | AgencyAccess):
             return range(PARTITIONS)
         if account_id is None or self._random.random() < 0.05:
             return (self._random.randrange(PARTITIONS),)
@@ -241,7 +242,7 @@ class World:
             found.append("duplicate")
         if any(forward.offset == record.offset for forward in fold.forwards):
             found.append("forwarded")
-        if not found and isinstance(fact, Tick | RulesSet):
+        if not found and isinstance(fact, Tick | RulesSet | AgencyAccess):
             found.append("time")
             if isinstance(fact, Tick) and (fold.clock is None or fold.clock < fact.at):
                 raise Broken("a tick that has not come to pass")
@@ -321,7 +322,7 @@ def _offset_of(output: Output) -> int:
 
 def _known(fold: Fold, fact: Fact | None) -> bool:
     """Whether the fold has applied a fact of this id to the account."""
-    fact_id = getattr(fact, "fact_id", None)
+    fact_id = None if isinstance(fact, AgencyAccess) else getattr(fact, "fact_id", None)
     history = fold.books.histories.get(fact.account_id) if fact_id else None  # type: ignore[union-attr]
     return history is not None and fact_id in fold.books.history(fact.account_id).fact_ids  # type: ignore[union-attr]
 
@@ -360,7 +361,8 @@ def _check_content(topic: str, content: Any, name: str = "") -> None:
         for value in content:
             _check_content(topic, value, name)
     elif isinstance(content, int):
-        largest = LARGEST_SUM if name in SUMS else LARGEST
+        # Costs and margins of a period are sums, and what a cap on them has used.
+        largest = LARGEST_SUM if name in SUMS or (topic, name) == ("alerts", "used") else LARGEST
         if not -largest <= content <= largest:
             raise Broken(f"{name} {content} in an output of {topic}")
     elif isinstance(content, float):

@@ -98,6 +98,7 @@ def story() -> Iterator[Line]:
     yield from requests()
     yield from duplicates()
     yield from month_ends()
+    yield from agency_access()
     yield from refusals()
     yield from malformed()
     yield from lives()
@@ -283,6 +284,17 @@ def named_caps() -> Iterator[Line]:
     yield one.fact("caps.set", "2026-01-03T01:57:00Z", "lowered: off at once", caps=caps)
     yield tick("2026-01-03T02:00:00Z", "the next day at Fernando de Noronha: on")
     yield one.fact("caps.set", "2026-01-03T02:01:00Z", "none", caps=[])
+
+
+def agency_access() -> Iterator[Line]:
+    """An agency's cap turns all its accounts off, and on again."""
+    for number in (1, 2):
+        one = Teller(f"acct_of_many_{number}", agency="ag_many")
+        yield one.started("2026-01-03T02:10:00Z", "one of an agency's accounts")
+    for number, allowed, about in ((1, False, "off"), (2, True, "on"), (1, False, "older than the last: nothing")):
+        own = {"fact_id": f"agency.access:{number}", "agency_id": "ag_many", "at": "2026-01-03T02:20:00Z"}
+        yield {"type": "agency.access", **own, "sequence": number, "allowed": allowed, "about": about}
+        yield one.call(f"2026-01-03T02:2{number}:00Z", 60, "rated all the same")
 
 
 def blocked() -> Iterator[Line]:

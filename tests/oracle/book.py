@@ -135,6 +135,7 @@ class Account:
     caps: list[dict[str, Any]] = field(default_factory=list)
     today: Today | None = None
     rearmed: int = 0
+    agency_off: bool = False
     fact_ids: set[str] = field(default_factory=set)
     requests: dict[str, dict[str, Any]] = field(default_factory=dict)
     adjustments: dict[datetime, dict[str, Any]] = field(default_factory=dict)
@@ -184,6 +185,8 @@ class Account:
             reasons.add(self.subscription.status)
         period = self.newest_open()
         if period is not None:
+            if self.agency_off:
+                reasons.add("agency_cap_reached")
             if self.cap and self.cap["mode"] == "hard" and self.cap_reached_at(period, 100):
                 reasons.add("cap_reached")
             if any(one["mode"] == "hard" and named.reached(self, one, period, 100) for one in self.caps):

@@ -8,7 +8,7 @@ from tests.oracle.book import Account, Period, Subscription
 
 Output = dict[str, Any]
 # Which reason an access event names, of all that hold.
-ACCESS_ORDER = ("canceled", "blocked", "past_due", "cap_reached", "pools_empty", "paused")
+ACCESS_ORDER = ("canceled", "blocked", "past_due", "cap_reached", "agency_cap_reached", "pools_empty", "paused")
 
 
 def encoded(value: Any) -> Any:

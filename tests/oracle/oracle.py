@@ -39,6 +39,8 @@ class Oracle:
         self.clock: datetime | None = None
         self.rules = {"max_future_s": 86_400, "max_call_s": 86_400, "duplicate_retention_days": 90}
         self.rated: dict[tuple[str, str], datetime | None] = {}
+        # By agency: the number of the latest fact about its access, and whether its accounts are off.
+        self.agencies: dict[str, tuple[int, bool]] = {}
 
     def fold(self, line: bytes) -> None:
         self.journal.position += 1
@@ -46,6 +48,8 @@ class Oracle:
             fact = read(line)
             if fact["type"] == "tick":
                 self._tick(fact)
+            elif fact["type"] == "agency.access":
+                self._agency_access(fact)
             elif fact["type"] == "rules.set":
                 self.rules = {name: fact[name] for name in self.rules}
             elif fact["type"] == "call.completed":
@@ -68,6 +72,17 @@ class Oracle:
             advance(self.journal, self.accounts[name], at)
             self.journal.access(self.accounts[name], at)
 
+    def _agency_access(self, fact: Fact) -> None:
+        """All accounts of the agency, unless something newer was said of them."""
+        agency, number = fact["agency_id"], fact["sequence"]
+        if number < self.agencies.get(agency, (-1, False))[0]:
+            return
+        self.agencies[agency] = number, not fact["allowed"]
+        for account in self.accounts.values():
+            if account.agency_id == agency:
+                account.agency_off = not fact["allowed"]
+                self.journal.access(account, fact["at"])
+
     def _once(self, fact: Fact) -> None:
         """Every fact of an account but a call; its id counts as seen only when it was not refused."""
         name, kind = fact["account_id"], fact["type"]
@@ -76,6 +91,7 @@ class Oracle:
             raise Refused("unknown_request" if kind == "payment_request.settled" else "no_subscription", name)
         if account is None:
             account = Account(name, fact["agency_id"], fact["terms"]["currency"])
+            account.agency_off = self.agencies.get(fact["agency_id"], (0, False))[1]
         if fact["agency_id"] != account.agency_id:
             raise Refused("wrong_agency", name)
         if fact["fact_id"] in account.fact_ids:

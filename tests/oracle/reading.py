@@ -242,6 +242,13 @@ FACTS: dict[str, Table] = {
         "reference": optional(text),
         "note": optional(text),
     },
+    "agency.access": {
+        "fact_id": required(identifier),
+        "agency_id": required(identifier),
+        "at": required(instant),
+        "sequence": required(natural),
+        "allowed": required(truth),
+    },
     "rules.set": {
         "at": required(instant),
         "max_future_s": required(natural),

@@ -38,6 +38,7 @@ STEPS = {
     "request": 2,
     "settle": 5,
     "rules": 2,
+    "agency_access": 2,
     "again": 4,
     "same_call_other_time": 3,
     "spoiled": 7,
@@ -133,6 +134,17 @@ class LogWriter:
             "max_future_s": self.random.choice((86_400, 86_400, 60, 10**6)),
             "max_call_s": self.random.choice((86_400, 86_400, 60, 3_600)),
             "duplicate_retention_days": self.random.choice((90, 1, 1, 3)),
+        }
+
+    def _agency_access(self, client: Client) -> Fact:
+        number = self.random.randint(1, max(2, self.count // 4))
+        return {
+            "type": "agency.access",
+            "fact_id": f"agency.access:{number}",
+            "agency_id": client.agency_id,
+            "at": stamp(self.random, self.now),
+            "sequence": number,
+            "allowed": self.random.random() < 0.5,
         }
 
     # Calls

@@ -9,11 +9,12 @@ from typing import Any
 
 from aiokafka.structs import ConsumerRecord
 
+from rating.agencies import AgencyFold
 from rating.fold import Fold
 from rating.outputs import DeadLetter
 from rating.request import request_for
 from rating.seen import SeenInMemory
-from streams.topics import ALERTS, BILLING_EVENTS, LEDGER
+from streams.topics import AGENCY_LEDGER, ALERTS, BILLING_EVENTS, LEDGER
 from streams.units import minor_digits
 from tests.rating.builders import call, encode, fact, pack, subscription, tick
 
@@ -54,7 +55,7 @@ def alerts(offsets: Iterable[int], partition: int = 0, account: str = "acct_1") 
 
 def written(facts: Iterable[Any]) -> dict[str, list[ConsumerRecord]]:
     """Everything that comes of some facts, by topic, in one partition; requests are raised as by the billing job."""
-    fold = Fold(0, None, SeenInMemory())
+    fold, agencies = Fold(0, None, SeenInMemory()), AgencyFold(0, 1)
     topics: dict[str, list[ConsumerRecord]] = defaultdict(list)
 
     def write(topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> None:
@@ -72,8 +73,12 @@ def written(facts: Iterable[Any]) -> dict[str, list[ConsumerRecord]]:
             write(topic, key, value)
             if topic == BILLING_EVENTS and (request := request_for(json.loads(value), minor_digits)):
                 rate(json.dumps({"type": "payment_request.created", **request}).encode())
+        for _, value in fold.drain_agencies():
+            agencies.fold(value, agencies.position)
         for key, value in fold.drain_ledger():
             write(LEDGER, key, value)
+        for key, value in agencies.drain_ledger():
+            write(AGENCY_LEDGER, key, value)
 
     for one in encode(facts):
         rate(one)

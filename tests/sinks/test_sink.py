@@ -127,7 +127,7 @@ async def test_every_topic_reaches_its_table_and_a_second_start_stores_nothing_a
     await send(sink_settings, everything(), transactions=True)
     with process(sink_settings, "sink") as sink:
         for table in TABLES:
-            if table.name != "accounts":
+            if table.name not in ("accounts", "agency_totals"):
                 await wait_for(store, table.name, len(STORY[table.topic]))
         await wait_until(lambda: store.value("SELECT count() FROM accounts_current") == 3)
         await wait_until(lambda: ready(sink) == (True, ""))

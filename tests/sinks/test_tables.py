@@ -14,7 +14,7 @@ from tests.sinks.story import alerts, month, record, written
 
 BY_NAME = {table.name: table for table in TABLES}
 RATED = BY_NAME["rated_calls"]
-JSON_TABLES = [table for table in TABLES if table.name not in ("dead_letters", "accounts")]
+JSON_TABLES = [table for table in TABLES if table.name not in ("dead_letters", "accounts", "agency_totals")]
 STORY = written(month())
 
 
@@ -30,7 +30,7 @@ def test_every_record_that_the_meter_writes_becomes_a_row(table: Table) -> None:
     records = STORY[table.topic]
     chunk = table.chunk(records)
     assert chunk.rejects == []
-    if table.name != "accounts":
+    if table.name not in ("accounts", "agency_totals"):
         assert chunk.columns["kafka_offset"] == [one.offset for one in records]
     assert len({len(values) for values in chunk.columns.values()}) == 1
     assert chunk.columns["kafka_offset"], f"the story has nothing for {table.name}"

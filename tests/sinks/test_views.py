@@ -234,3 +234,13 @@ def test_high_usage_is_told_in_percent_and_ranked_in_each_agency(store: Store) -
         ("half", 50.0, None, None, 50.0, 3),
         ("alone", None, None, None, 0.0, 1),
     ]
+
+
+def test_totals_of_agencies_are_the_sums_of_their_rated_calls(filled: Store) -> None:
+    sums = "count() AS calls, sum(billed_s) AS billed_s, sum(amount_micros) AS amount_micros"
+    calls = filled.rows(f"SELECT agency_id, currency, {sums} FROM rated_calls GROUP BY ALL ORDER BY ALL")
+    of_totals = sums.replace("count()", "sum(t.calls)").replace("sum(", "sum(t.").replace("t.t.", "t.")
+    totals = filled.rows(
+        f"SELECT agency_id, currency, {of_totals} FROM agency_totals_current AS t GROUP BY ALL ORDER BY ALL"
+    )
+    assert totals == calls

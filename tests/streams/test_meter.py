@@ -127,11 +127,11 @@ async def test_it_tells_the_truth_about_itself(make_settings):
         }
         await wait_until(lambda: expected <= set(ask(meter, "/metrics")[1].splitlines()), what="the metrics")
         assert "acct_" not in ask(meter, "/metrics")[1]
-        assert json.loads(ask(meter, "/health")[1]) == {"status": "ok", "roles": ["meter"]}
-        assert json.loads(ask(meter, "/ready")[1]) == {
-            "ready": True,
-            "roles": {"meter": {"ready": True, "waiting_for": None}},
-        }
+        told = {"status": "ok", "roles": ["meter", "agencies"]}
+        await wait_until(lambda: json.loads(ask(meter, "/health")[1]) == told)
+        all_ready = {role: {"ready": True, "waiting_for": None} for role in ("meter", "agencies")}
+        # The second fold begins after the first.
+        await wait_until(lambda: json.loads(ask(meter, "/ready")[1]) == {"ready": True, "roles": all_ready})
         assert meter.stop() == 0, meter.output
         assert all(json.loads(line)["event"] for line in meter.output.splitlines())
 

@@ -1,0 +1,85 @@
+"""What the second fold knows of one agency: totals of its open periods and days, its caps, whether they turn it off.
+
+Written to the agency ledger as arrays: new fields go to the end, with a default.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from rating.agency_facts import AgencyCap, Delta
+
+# Sums stay integers of the ledger and of ClickHouse, whatever they are made of.
+LARGEST_SUM = 2**62
+
+
+class Totals(msgspec.Struct, array_like=True, kw_only=True):
+    """Rated calls summed up in one currency (seconds and micros); cost and margin of calls whose cost is known in it.
+
+    ``late_calls`` are those among them whose own period was closed.
+    """
+
+    calls: int = 0
+    late_calls: int = 0
+    billed_s: int = 0
+    amount_micros: int = 0
+    cost_micros: int = 0
+    margin_micros: int = 0
+
+    def add(self, delta: Delta, late: bool = False) -> None:
+        """Add what a transaction says."""
+        self.calls += delta.calls
+        if late:
+            self.late_calls += delta.calls
+        self.billed_s = min(self.billed_s + delta.billed_s, LARGEST_SUM)
+        self.amount_micros = min(self.amount_micros + delta.amount_micros, LARGEST_SUM)
+        self.cost_micros = min(self.cost_micros + delta.cost_micros, LARGEST_SUM)
+        self.margin_micros = max(min(self.margin_micros + delta.margin_micros, LARGEST_SUM), -LARGEST_SUM)
+
+
+class Span(msgspec.Struct, array_like=True, kw_only=True):
+    """A period or a day of an agency ``[start, end)``: totals by currency, levels fired by the names of caps."""
+
+    start: datetime
+    end: datetime
+    totals: dict[str, Totals] = {}
+    caps_fired: dict[str, list[int]] = {}
+
+    def of(self, currency: str) -> Totals:
+        """The totals of a currency, to be added to."""
+        return self.totals.setdefault(currency, Totals())
+
+
+class Agency(msgspec.Struct, array_like=True, kw_only=True):
+    """State of one agency.
+
+    Attributes:
+        periods: open ones, oldest first; the last one is the newest.
+        days: the day of the clock, and those that some source partition is ahead to, oldest first.
+        closed_until: end of the last closed period.
+        wallet_s: purchased seconds of all its accounts.
+        off: a hard cap is reached: its accounts were told to be off.
+        accesses: how often they were told.
+        rearmed: how often levels of a wallet fired anew.
+        fact_ids: of the facts that people wrote.
+        next_due: unix microseconds at which the clock has something to do here.
+    """
+
+    agency_id: str
+    periods: list[Span] = []
+    days: list[Span] = []
+    closed_until: datetime | None = None
+    wallet_s: int = 0
+    caps: tuple[AgencyCap, ...] = ()
+    off: bool = False
+    accesses: int = 0
+    rearmed: int = 0
+    fact_ids: set[str] = set()
+    next_due: int | None = None
+
+    @property
+    def newest(self) -> Span | None:
+        """The newest open period."""
+        return self.periods[-1] if self.periods else None

@@ -1,0 +1,266 @@
+"""The second fold: totals of agencies are the sums of the rated calls, and their caps turn all accounts off and on."""
+
+import json
+from collections import Counter, defaultdict
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rating.agencies import TOTALS, AgencyFold, totals_row
+from rating.fold import Fold
+from rating.partitioner import partition_of
+from rating.seen import SeenInMemory
+from tests.oracle.strategies import written_log
+from tests.rating.builders import call, encode, outputs, pack, subscription, tick
+
+SUMS = ("calls", "billed_s", "amount_micros", "cost_micros", "margin_micros")
+
+
+def caps_set(number, *caps, agency="ag_1", at="2026-11-02T00:00:00Z"):
+    return {"type": "agency.caps_set", "fact_id": f"caps_{number}", "agency_id": agency, "at": at, "caps": list(caps)}
+
+
+def cap(on, limit, name="one", **fields):
+    return {"name": name, "on": on, "limit": limit, **fields}
+
+
+def minute(number, account="acct_1", at="2026-11-03T10:01:00Z", **fields):
+    return call(number, ended=at, answered=at.replace(":01:", ":00:"), account=account, **fields)
+
+
+class World:
+    """Partitions of accounts, and partitions of agencies behind them: nothing is told but by records."""
+
+    def __init__(self, partitions, agency_partitions=None):
+        self.count = partitions
+        self.folds = [Fold(n, partitions, SeenInMemory()) for n in range(partitions)]
+        self.agencies = [AgencyFold(n, partitions) for n in range(partitions)]
+        self.offsets = [0] * partitions
+        self.agency_offsets = [0] * partitions
+        self.rated = []
+        self.rows = {}
+        self.letters = []
+
+    def send(self, partition, value):
+        fold = self.folds[partition]
+        while not fold.fold(value, self.offsets[partition]):
+            self.commit(partition)
+        self.offsets[partition] += 1
+
+    def commit(self, partition):
+        fold = self.folds[partition]
+        self.rated += [msgspec.json.decode(value) for topic, _, value in fold.outputs if topic == "rated-calls"]
+        fold.outputs.clear()
+        for agency_id, value in fold.drain_agencies():
+            homes = range(self.count) if agency_id is None else [partition_of(agency_id.encode(), self.count)]
+            for home in homes:
+                self.agencies[home].fold(value, self.agency_offsets[home])
+                self.agency_offsets[home] += 1
+        fold.drain_ledger()
+
+    def settle(self):
+        for agencies in self.agencies:
+            self.letters += [output for output in agencies.outputs if output[0] == "dead-letters"]
+            agencies.outputs.clear()
+            for key, value in agencies.drain_ledger():
+                if key.startswith(TOTALS):
+                    self.rows[key] = totals_row(key, value)
+
+    def totals(self):
+        found = defaultdict(Counter)
+        for row in self.rows.values():
+            found[row["agency_id"], row["currency"]].update({name: row[name] for name in SUMS})
+        return dict(found)
+
+    def expected(self):
+        found = defaultdict(Counter)
+        for one in self.rated:
+            sums = found[one["agency_id"], one["currency"]]
+            sums.update(calls=1, billed_s=one["billed_s"], amount_micros=one["amount_micros"])
+            known = one["margin_micros"] is not None
+            margin = one["margin_micros"] if known else 0
+            sums.update(margin_micros=margin, cost_micros=one["amount_micros"] - margin if known else 0)
+        return dict(found)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 3), st.integers(1, 9))
+def test_totals_are_the_sums_of_rated_calls_whatever_the_partitions_and_transactions(seed, partitions, batch):
+    world = World(partitions)
+    for number, line in enumerate(written_log(seed, 80)):
+        try:
+            account = json.loads(line)["account_id"]
+            partition = partition_of(account.encode(), partitions)
+        except (ValueError, KeyError, TypeError, RecursionError, AttributeError):
+            partition = None
+        for one in range(partitions) if partition is None else [partition]:
+            world.send(one, line)
+        if number % batch == 0:
+            world.commit(number % partitions)
+        if number % 17 == 0:
+            world.settle()
+            world.agencies = [restored(agencies, partitions) for agencies in world.agencies]
+    for partition in range(partitions):
+        world.commit(partition)
+    world.settle()
+    assert world.letters == []
+    assert world.totals() == world.expected()
+    wallets = Counter()
+    for fold in world.folds:
+        for account_id in fold.books.accounts:
+            account = fold.books.account(account_id)
+            wallets[account.agency_id] += account.wallet_s
+    told = {key: one.wallet_s for agencies in world.agencies for key, one in agencies.agencies.items()}
+    assert {key: value for key, value in told.items() if value} == {k: v for k, v in wallets.items() if v}
+
+
+def restored(agencies, partitions):
+    """The same fold, out of a ledger that has its state."""
+    agencies._touched = dict(agencies.agencies)
+    again = AgencyFold(agencies.partition, partitions)
+    for key, value in agencies.drain_ledger():
+        again.restore(key, value)
+    again.restored()
+    assert (again.position, again.clock) == (agencies.position, agencies.clock)
+    assert again.agencies == agencies.agencies
+    return again
+
+
+def test_the_clock_is_the_slowest_partitions_and_nothing_closes_before_it():
+    fold = AgencyFold(0, 2)
+
+    def told(partition, at):
+        fold.fold(json.dumps({"type": "agency.tick", "at": at, "source_partition": partition}).encode(), 0)
+
+    def delta(month, partition=0, **fields):
+        start, end = datetime(2026, month, 1, tzinfo=UTC), datetime(2026, month + 1, 1, tzinfo=UTC)
+        fact = {
+            "type": "agency.delta", "agency_id": "ag", "at": start.isoformat(), "period_start": start.isoformat(),
+            "period_end": end.isoformat(), "currency": "USD", "calls": 1, "billed_s": 60,
+            "source_partition": partition, "source_offset": 0, **fields,
+        }  # fmt: skip
+        fold.fold(json.dumps(fact).encode(), 0)
+
+    delta(10)
+    told(0, "2026-11-01T02:00:00Z")
+    assert fold.clock is None
+    told(1, "2026-10-31T23:00:00Z")
+    agency = fold.agencies["ag"]
+    assert [period.start.month for period in agency.periods] == [10]
+    told(1, "2026-11-01T00:30:00Z")
+    assert [period.start.month for period in agency.periods] == [10, 11]
+    delta(10, 1)
+    told(1, "2026-11-01T01:00:00Z")
+    assert [period.start.month for period in agency.periods] == [11]
+    delta(10, 1)
+    rows = [totals_row(key, value) for key, value in fold.drain_ledger() if key.startswith(TOTALS)]
+    assert [(row["period_start"].month, row["calls"], row["late_calls"], row["closed"]) for row in rows] == [
+        (10, 2, 0, True),
+        (11, 1, 1, False),
+    ]
+
+
+PAYG = [
+    subscription(account=f"acct_{n}", fact=f"start_{n}", sub=f"sub_{n}", included_minutes=0) for n in (1, 2)
+]  # fmt: skip
+
+
+def access(*facts):
+    return [(event["account_id"], event["reasons"]) for event in outputs(*facts)["access-events"]]
+
+
+def test_a_hard_cap_turns_all_accounts_off_and_a_raised_one_on_again():
+    facts = (
+        *PAYG, caps_set(1, cap("minutes", 2)), minute(1), minute(2, "acct_2"), minute(3, "acct_2"),
+        caps_set(2, cap("minutes", 5)),
+    )  # fmt: skip
+    off = ["agency_cap_reached"]
+    assert access(*facts) == [("acct_1", off), ("acct_2", off), ("acct_1", []), ("acct_2", [])]
+    found = outputs(*facts)
+    assert len(found["rated-calls"]) == 3
+    alerts = [(one["agency_id"], one["alert_id"], one["level"], one["used"], one["limit"]) for one in found["alerts"]]
+    assert alerts == [("ag_1", "ag_1:20261101T000000Z:period:one:100", 100, 120, 120)][:0] + [
+        ("ag_1", f"ag_1:20261101T000000Z:period:one:{level}", level, 120, 120) for level in (80, 100)
+    ]
+    assert found["dead-letters"] == []
+
+
+def test_the_next_period_and_the_next_day_turn_them_on_again():
+    daily = caps_set(1, cap("minutes", 1, per="day"), at="2026-11-03T00:00:00Z")
+    first = *PAYG, tick("2026-11-03T00:00:00Z"), daily, minute(1)
+    assert [reasons for _, reasons in access(*first, tick("2026-11-03T23:59:00Z"))] == [["agency_cap_reached"]] * 2
+    assert [reasons for _, reasons in access(*first, tick("2026-11-04T00:00:00Z"))][2:] == [[], []]
+    period = *PAYG, tick("2026-11-03T00:00:00Z"), caps_set(1, cap("spend", 1, currency="USD")), minute(1)
+    assert [reasons for _, reasons in access(*period, tick("2026-12-01T00:00:00Z", jump=True))][2:] == [[], []]
+
+
+def test_who_comes_later_is_off_too_and_other_agencies_are_not():
+    other = subscription(account="acct_9", agency="ag_2", fact="nine", sub="sub_9")
+    third = subscription(account="acct_3", fact="three", sub="sub_3")
+    facts = *PAYG, other, caps_set(1, cap("minutes", 0)), third
+    assert access(*facts) == [(f"acct_{n}", ["agency_cap_reached"]) for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("on", "limit", "off"),
+    [("spend", 120_000, True), ("spend", 120_001, False), ("cost", 50_000, True), ("margin", 70_000, True)],
+)
+def test_money_is_held_against_accounts_of_the_currency(on, limit, off):
+    capped = caps_set(1, cap(on, limit, currency="USD"))
+    assert bool(access(*PAYG, capped, minute(1, cost_micros=50_000))) == off
+    foreign = caps_set(1, cap(on, max(limit, 1), currency="EUR"))
+    assert access(*PAYG, foreign, minute(1, cost_micros=50_000)) == []
+
+
+def test_a_wallet_of_all_accounts():
+    facts = *PAYG, pack(1, minutes=2), caps_set(1, cap("wallet", 1, alerts_percent=[100])), minute(1)
+    assert access(*facts) == [("acct_1", ["agency_cap_reached"]), ("acct_2", ["agency_cap_reached"])]
+    assert access(*facts, pack(2, minutes=2))[2:] == [("acct_1", []), ("acct_2", [])]
+
+
+def test_many_accounts_are_turned_off_slice_by_slice_and_a_restart_does_the_rest():
+    folds = [Fold(0, None, SeenInMemory(), slice_accounts=3) for _ in range(2)]
+    ledger = {}
+    starts = [subscription(account=f"acct_{n}", fact=f"f{n}", sub=f"s{n}") for n in range(8)]
+    for offset, line in enumerate(encode(starts)):
+        assert folds[0].fold(line, offset)
+    off = {"type": "agency.access", "fact_id": "x", "agency_id": "ag_1", "at": "2026-11-02T00:00:00Z", "sequence": 1}
+    line = json.dumps({**off, "allowed": False}).encode()
+    folds[0].outputs.clear()
+    assert not folds[0].fold(line, 8)
+    ledger.update(folds[0].drain_ledger())
+    for key, value in ledger.items():
+        folds[1].restore(key, value)
+    folds[1].restored()
+    slices = 1
+    while not folds[1].fold(line, 8):
+        slices += 1
+    assert slices == 3
+    keys = [key for fold in folds for topic, key, _ in fold.outputs if topic == "access-events"]
+    assert sorted(keys) == sorted(f"acct_{n}".encode() for n in range(8))
+
+
+def test_an_older_fact_changes_nothing():
+    def fact(number, allowed):
+        return {
+            "type": "agency.access", "fact_id": f"x{number}", "agency_id": "ag_1", "at": "2026-11-02T00:00:00Z",
+            "sequence": number, "allowed": allowed,
+        }  # fmt: skip
+
+    assert access(*PAYG, fact(2, True), fact(1, False)) == []
+
+
+@pytest.mark.parametrize(
+    "caps",
+    [
+        [cap("spend", 1)],
+        [cap("minutes", 1, currency="USD")],
+        [cap("cost", -1, currency="USD")],
+        [cap("minutes", 1)] * 2,
+    ],
+)
+def test_caps_that_make_no_sense_are_no_fact(caps):
+    assert [letter["reason"] for letter in outputs(caps_set(1, *caps))["dead-letters"]] == ["malformed"]
