@@ -27,7 +27,7 @@ from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
 from rating.versions import Layout, same
-from streams.errors import RecordRefused, TakenOver
+from streams.errors import BrokerUnreachable, RecordRefused, TakenOver
 from streams.landmark import LANDMARK_HEADER, landmark
 from streams.restore import Restoring, read_to_end
 from streams.settings import Settings
@@ -66,7 +66,11 @@ class FencedProducer:
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
-        """Fence whoever had the partition before; an open transaction of his is aborted."""
+        """Fence whoever had the partition before; an open transaction of his is aborted.
+
+        Raises:
+            BrokerUnreachable: the broker has only begun to start.
+        """
         self._producer = AIOKafkaProducer(
             **self._settings.kafka_client(),
             client_id=self.transactional_id,
@@ -75,7 +79,14 @@ class FencedProducer:
             max_batch_size=BATCH_BYTES,
             linger_ms=0,
         )
-        await self._producer.start()
+        try:
+            await self._producer.start()
+        except AssertionError:
+            # Until brokers know of themselves, they answer that there are none, which the library asserts cannot be.
+            await self.stop()
+            raise BrokerUnreachable(
+                f"the Kafka broker at {self._settings.bootstrap} knows of no broker yet: it has only begun to start"
+            ) from None
 
     async def stop(self) -> None:
         """Close the connection."""

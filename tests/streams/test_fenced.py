@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 from faust.types import TP
 
-from streams.errors import LedgerUnusable, RecordRefused, TakenOver
+from streams.errors import BrokerUnreachable, LedgerUnusable, RecordRefused, TakenOver
 from streams.fenced import POSITION, FencedPartition, FencedProducer
 from streams.topics import ACCOUNT_EVENTS, ALERTS, BILLING_EVENTS, BILLING_LEDGER, LEDGER
 from tests.broker import read_topic
@@ -67,6 +68,22 @@ async def test_who_learns_between_two_batches_that_it_was_fenced_says_so(one, mo
         await first.commit()
     await first.stop()
     await second.stop()
+
+
+async def test_a_broker_that_has_only_begun_to_start_is_no_defect(one, monkeypatch):
+    lookup = AIOKafkaClient.coordinator_lookup
+
+    async def nowhere(client, *sought):
+        # It answers, and names no broker, itself neither.
+        monkeypatch.setattr(client, "get_random_node", lambda: None)
+        try:
+            return await lookup(client, *sought)
+        finally:
+            monkeypatch.undo()
+
+    monkeypatch.setattr(AIOKafkaClient, "coordinator_lookup", nowhere)
+    with pytest.raises(BrokerUnreachable, match="knows of no broker yet: it has only begun to start"):
+        await FencedProducer(one, tp_of(one)).start()
 
 
 async def test_more_than_one_batch_and_records_above_one_are_one_transaction(one):
