@@ -111,6 +111,11 @@ class Catalogue:
         """
         return self._sold("plan", Plan, address, agency)
 
+    def plan_of_old(self, name: str, agency: str) -> Plan | None:
+        """A plan by its name, whether it is still sold or not; None if it never was."""
+        found = self.entries.get(f"{agency}/plan/{name}")
+        return cast(Plan, found.body) if found else None
+
     def pack(self, address: str, agency: str) -> tuple[str, Pack]:
         """A pack by its name or address; like `plan`."""
         return self._sold("pack", Pack, address, agency)

@@ -99,6 +99,79 @@ def subscription_canceled(
     return {**head, "subscription_id": subscription_id, "when": when}
 
 
+def subscription_changed(
+    catalogue: Catalogue, account_id: str, subscription_id: str, plan: str, when: str, at: datetime, fact_id: str
+) -> Fact:
+    """A subscription goes on with another plan: ``when`` is ``now`` or ``next_period``.
+
+    Raises:
+        CallmeterError: the account or plan is not in the catalogue.
+        Refused: it is retired, or of another agency.
+    """
+    agency = catalogue.account(account_id).agency
+    name, found = catalogue.plan(plan, agency)
+    head = _head("subscription.changed", catalogue, account_id, at, fact_id)
+    terms = terms_of(name, found, catalogue.agency(agency))
+    return {**head, "subscription_id": subscription_id, "when": when, "terms": terms}
+
+
+def subscription_paused(
+    catalogue: Catalogue, account_id: str, subscription_id: str, at: datetime, fact_id: str
+) -> Fact:
+    """A subscription pauses."""
+    head = _head("subscription.paused", catalogue, account_id, at, fact_id)
+    return {**head, "subscription_id": subscription_id}
+
+
+def subscription_resumed(
+    catalogue: Catalogue, account_id: str, subscription_id: str, at: datetime, fact_id: str
+) -> Fact:
+    """A paused subscription goes on."""
+    head = _head("subscription.resumed", catalogue, account_id, at, fact_id)
+    return {**head, "subscription_id": subscription_id}
+
+
+def number_rented(
+    catalogue: Catalogue,
+    account_id: str,
+    number: str,
+    price_micros: int | None,
+    plan: str | None,
+    label: str | None,
+    at: datetime,
+    fact_id: str,
+) -> Fact:
+    """An account has a number from now on.
+
+    Args:
+        catalogue: where the account is.
+        account_id: whose number it is.
+        number: the number.
+        price_micros: of a period; None for the price that the account's plan has for numbers.
+        plan: the account's, None where it has none.
+        label: what it is for.
+        at: when.
+        fact_id: the fact's id.
+
+    Raises:
+        CallmeterError: no price is given, and the plan has none.
+    """
+    agency = catalogue.account(account_id).agency
+    found = catalogue.plan_of_old(plan, agency) if plan else None
+    if price_micros is None:
+        if found is None or found.number_price is None:
+            raise CallmeterError(f"plan {plan} has no number_price; say what the number costs with --price")
+        price_micros = micros(found.number_price)
+    currency = currency_of(found, catalogue.agency(agency)) if found else catalogue.agency(agency).currency
+    head = _head("number.rented", catalogue, account_id, at, fact_id)
+    return {**head, "number": number, "price_micros": price_micros, "currency": currency, "label": label}
+
+
+def number_released(catalogue: Catalogue, account_id: str, number: str, at: datetime, fact_id: str) -> Fact:
+    """An account gives a number back."""
+    return {**_head("number.released", catalogue, account_id, at, fact_id), "number": number}
+
+
 def pack_applied(catalogue: Catalogue, account_id: str, pack: str, at: datetime, fact_id: str) -> Fact:
     """A pack is sold to an account.
 

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def list_(
     agency: Annotated[str | None, typer.Option(help="Only accounts of this agency.")] = None,
-    status: Annotated[str | None, typer.Option(help="Only these: active, canceled.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only these: trialing, active, paused, canceled.")] = None,
     off: Annotated[bool, typer.Option("--off", help="Only accounts whose calls are not allowed.")] = False,
     json: output.JsonOption = False,
 ) -> None:
@@ -79,10 +79,11 @@ def show(
             " ORDER BY at DESC LIMIT 5",
             of,
         )
+        campaigns = store.value("SELECT uniqExact(campaign_id) FROM campaigns WHERE account_id = {account:String}", of)
     if json:
-        output.print_json({**found[0], "open_requests": requests, "latest_alerts": alerts})
+        output.print_json({**found[0], "campaigns": campaigns, "open_requests": requests, "latest_alerts": alerts})
     else:
-        _show(found[0], requests, alerts)
+        _show({**found[0], "campaigns": campaigns}, requests, alerts)
 
 
 def _show(row: dict[str, Any], requests: list[dict[str, Any]], alerts: list[dict[str, Any]]) -> None:
@@ -111,8 +112,12 @@ def _show(row: dict[str, Any], requests: list[dict[str, Any]], alerts: list[dict
         "overage": duration_text(row["overage_s"]),
         "usage": money_text(row["usage_micros"], currency),
         "cap": f"{row['cap_mode']}, {' or '.join(caps)}" if caps else "none",
+        "numbers": f"{row['numbers']:,}",
+        "campaigns": f"{row['campaigns']:,}",
         "access": _access(row),
     }
+    if row["waiting_micros"]:
+        told["next request"] = f"{money_text(row['waiting_micros'], currency)} waits for it"
     lines = list(told.items())
     for request in requests:
         amount = money_text(request["total_micros"], request["currency"])

@@ -45,6 +45,8 @@ MODULES: tuple[str, ...] = (
     "subscriptions",
     "balances",
     "caps",
+    "numbers",
+    "campaigns",
     "simulate",
     "send",
     "usage",

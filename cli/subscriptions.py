@@ -1,4 +1,4 @@
-"""`callmeter assign`, `start`, `subscribe`, `cancel`: which plan an account is on."""
+"""`callmeter assign`, `start`, `subscribe`, `change-plan`, `pause`, `resume`, `cancel`: which plan an account is on."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ from cli.writing import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     from catalogue.collection import Catalogue
     from streams.accounts import AccountView
     from streams.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands ``assign``, ``start``, ``subscribe`` and ``cancel``."""
-    for command in (assign, start, subscribe, cancel):
-        app.command(command.__name__)(command)
+    """Adds the commands ``assign``, ``start``, ``subscribe``, ``change-plan``, ``pause``, ``resume``, ``cancel``."""
+    for command in (assign, start, subscribe, change_plan, pause, resume, cancel):
+        app.command(command.__name__.replace("_", "-"))(command)
 
 
 def assign(account: AccountArgument, plan: PlanArgument, json: output.JsonOption = False) -> None:
@@ -67,6 +70,46 @@ def subscribe(
     show(written, _started(written), json)
 
 
+def change_plan(
+    account: AccountArgument,
+    plan: PlanArgument,
+    when: Annotated[
+        str, typer.Option(metavar="next_period|now", help="With its next period, or at --at.")
+    ] = "next_period",
+    at: AtOption = None,
+    id: IdOption = None,
+    json: output.JsonOption = False,
+) -> None:
+    """Put an account on another plan, with its next period or now.
+
+    Now: what is left of the old price is credited, the new one is charged for the rest of the period, and so are the
+    included minutes; the old ones lapse. Both plans must have the same period.
+    """
+    import uvloop
+
+    when = _choice(when, "next_period", "now")
+    written = uvloop.run(_change_plan(output.settings(), account, plan, when, at, fact_id_of(id)))
+    terms = written.fact.get("terms", {})
+    begins = "with its next period" if when == "next_period" else f"from {written.fact.get('at')}"
+    show(written, f"{account} is on {terms.get('plan')} {begins}", json)
+
+
+def pause(account: AccountArgument, at: AtOption = None, id: IdOption = None, json: output.JsonOption = False) -> None:
+    """Pause an account's subscription: no calls, and periods that begin meanwhile cost nothing. Numbers stay rented."""
+    from catalogue.facts import subscription_paused
+
+    written = _of_subscription(account, at, id, subscription_paused)
+    show(written, f"{account}: subscription {written.fact.get('subscription_id')} is paused", json)
+
+
+def resume(account: AccountArgument, at: AtOption = None, id: IdOption = None, json: output.JsonOption = False) -> None:
+    """Have a paused subscription go on; a period that began meanwhile is charged for the rest of it."""
+    from catalogue.facts import subscription_resumed
+
+    written = _of_subscription(account, at, id, subscription_resumed)
+    show(written, f"{account}: subscription {written.fact.get('subscription_id')} goes on", json)
+
+
 def cancel(
     account: AccountArgument,
     when: Annotated[
@@ -76,17 +119,21 @@ def cancel(
     id: IdOption = None,
     json: output.JsonOption = False,
 ) -> None:
-    """End an account's subscription, with its period or now. What is due stays due."""
-    import uvloop
+    """End an account's subscription, with its period or now.
 
-    from catalogue.spelling import choice
-    from streams.errors import CallmeterError
+    What is due stays due. Whether the unused part of a period is credited is said by the plan (cancel_credit).
+    """
+    from catalogue.facts import subscription_canceled
 
-    try:
-        when = choice(when, ("now", "period_end"))
-    except ValueError as error:
-        raise CallmeterError(f"--when {error}") from None
-    written = uvloop.run(_cancel(output.settings(), account, when, at, fact_id_of(id)))
+    when = _choice(when, "now", "period_end")
+    written = _of_subscription(
+        account,
+        at,
+        id,
+        lambda catalogue, account_id, subscription_id, ends, fact_id: subscription_canceled(
+            catalogue, account_id, subscription_id, when, ends, fact_id
+        ),
+    )
     ends = "ends with its period" if when == "period_end" else f"ends at {written.fact.get('at')}"
     show(written, f"{account}: subscription {written.fact.get('subscription_id')} {ends}", json)
 
@@ -135,20 +182,64 @@ async def _start(settings: Settings, account_id: str, plan: str | None, at: str 
     return written
 
 
-async def _cancel(settings: Settings, account_id: str, when: str, at: str | None, fact_id: str) -> Written:
-    from catalogue.facts import subscription_canceled
+def _choice(given: str, *allowed: str) -> str:
+    from catalogue.spelling import choice
+    from streams.errors import CallmeterError
+
+    try:
+        return choice(given, allowed)
+    except ValueError as error:
+        raise CallmeterError(f"--when {error}") from None
+
+
+def _running(view: AccountView) -> str:
+    """The id of the account's subscription, which must not have ended."""
     from streams.errors import Refused
 
+    subscription_id, status = view.subscription or ("", "canceled")
+    if status == "canceled":
+        raise Refused(f"no_subscription: {view.account_id} has no active subscription")
+    return subscription_id
+
+
+def _of_subscription(
+    account_id: str,
+    at: str | None,
+    id: str | None,
+    make: Callable[[Catalogue, str, str, datetime, str], dict[str, Any]],
+) -> Written:
+    """Write a fact about the subscription that an account has."""
+    import uvloop
+
+    fact_id = fact_id_of(id)
+
+    async def run(settings: Settings) -> Written:
+        catalogue = await read_catalogue(settings)
+        when = time_of(at, timezone_of(catalogue, account_id))
+        return await write(
+            settings, account_id, fact_id, lambda view: make(catalogue, account_id, _running(view), when, fact_id)
+        )
+
+    return uvloop.run(run(output.settings()))
+
+
+async def _change_plan(
+    settings: Settings, account_id: str, plan: str, when: str, at: str | None, fact_id: str
+) -> Written:
+    from catalogue.facts import subscription_changed
+    from catalogue.store import put
+
     catalogue = await read_catalogue(settings)
-    ends = time_of(at, timezone_of(catalogue, account_id))
+    entry = _assignment(catalogue, account_id, plan)
+    begins = time_of(at, timezone_of(catalogue, account_id))
 
     def make(view: AccountView) -> dict[str, Any]:
-        subscription_id, status = view.subscription or ("", "")
-        if status != "active":
-            raise Refused(f"no_subscription: {account_id} has no active subscription")
-        return subscription_canceled(catalogue, account_id, subscription_id, when, ends, fact_id)
+        return subscription_changed(catalogue, account_id, _running(view), plan, when, begins, fact_id)
 
-    return await write(settings, account_id, fact_id, make)
+    written = await write(settings, account_id, fact_id, make)
+    if written.sent:
+        await put(settings, entry)
+    return written
 
 
 def _started(written: Written) -> str:
@@ -175,4 +266,8 @@ def _print_terms(terms: dict[str, Any], description: str | None) -> None:
         ["packs", ", ".join(packs) if isinstance(packs, list) else ("any" if packs else "none")],
         ["due", f"{terms['due_days']} days, then {terms['grace_days']} days of grace"],
     ]
+    if terms["trial_days"]:
+        minutes = terms["trial_included_minutes"]
+        minutes = terms["included_minutes"] if minutes is None else minutes
+        rows.append(["trial", f"{terms['trial_days']} days with {minutes} minutes, for nothing"])
     output.print_table("The offer", ["plan", terms["plan"]], rows)

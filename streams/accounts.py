@@ -53,9 +53,15 @@ class AccountView:
 
     @property
     def subscription(self) -> tuple[str, str] | None:
-        """Id and status (``active`` or ``canceled``) of its last subscription; pending facts count."""
+        """Id and status of its last subscription, as `rating.account` has them; pending facts count."""
         account = self._fold.books.account(self.account_id)
         return (account.subscription.subscription_id, account.subscription.status) if account else None
+
+    @property
+    def plan(self) -> str | None:
+        """The plan that it is, or was last, on; pending facts count."""
+        account = self._fold.books.account(self.account_id)
+        return account.subscription.plan if account else None
 
     def knows(self, fact_id: str) -> bool:
         """Whether a fact of this id was applied to the account: another one would change nothing."""
@@ -128,7 +134,7 @@ async def running_subscriptions(settings: Settings) -> dict[tuple[str, str], dic
             _restore(fold, record)
         for account_id in fold.books.accounts:
             account = fold.books.account(account_id)
-            if account and account.subscription.status == "active":
+            if account and account.subscription.runs:
                 version = fold.books.tariffs[account.subscription.terms_id].terms.plan_version
                 running[account.agency_id, account.subscription.plan][version] += 1
     return running

@@ -1,0 +1,152 @@
+"""`callmeter numbers`: the numbers that accounts rent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import output
+from cli.writing import (
+    AccountArgument,
+    AtOption,
+    IdOption,
+    Written,
+    fact_id_of,
+    read_catalogue,
+    show,
+    time_of,
+    timezone_of,
+    write,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from catalogue.collection import Catalogue
+    from streams.accounts import AccountView
+    from streams.settings import Settings
+
+NumberArgument = Annotated[str, typer.Argument(metavar="NUMBER", help="The number, such as +14155550100.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group ``numbers``."""
+    group = typer.Typer(help="Rent numbers to accounts, release and list them.", no_args_is_help=True)
+    group.command("rent")(rent)
+    group.command("release")(release)
+    group.command("list")(list_)
+    app.add_typer(group, name="numbers")
+
+
+def rent(
+    account: AccountArgument,
+    number: NumberArgument,
+    price: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="For a period; default: the plan's number_price.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="What it is for, such as front desk.")] = None,
+    at: AtOption = None,
+    id: IdOption = None,
+    json: output.JsonOption = False,
+) -> None:
+    """Rent a number to an account: whole periods in advance, a part of one by its days when it closes."""
+    from catalogue.facts import number_rented
+    from catalogue.spelling import amount, micros, micros_text
+    from streams.errors import CallmeterError
+
+    try:
+        price_micros = None if price is None else micros(amount(price))
+    except ValueError as error:
+        raise CallmeterError(f"--price {error}") from None
+    fact_id = fact_id_of(id)
+    _check(number, label)
+
+    def make(catalogue: Catalogue, view: AccountView, when: datetime) -> dict[str, Any]:
+        return number_rented(catalogue, account, number, price_micros, view.plan, label, when, fact_id)
+
+    written = _run(account, at, fact_id, make)
+    fact = written.fact
+    cost = micros_text(fact["price_micros"], fact["currency"]) if written.sent else ""
+    show(written, f"{account} rents {number} for {cost} a period", json)
+
+
+def release(
+    account: AccountArgument,
+    number: NumberArgument,
+    at: AtOption = None,
+    id: IdOption = None,
+    json: output.JsonOption = False,
+) -> None:
+    """Release a number: what was charged in advance for the days that are left is credited when the period closes."""
+    from catalogue.facts import number_released
+
+    fact_id = fact_id_of(id)
+    _check(number, None)
+    written = _run(
+        account, at, fact_id, lambda catalogue, _, when: number_released(catalogue, account, number, when, fact_id)
+    )
+    show(written, f"{account} rents {number} no longer", json)
+
+
+def list_(
+    account: Annotated[str | None, typer.Option(help="Only numbers of this account.")] = None,
+    agency: Annotated[str | None, typer.Option(help="Only numbers of this agency's accounts.")] = None,
+    released: Annotated[bool, typer.Option("--released", help="Those that were released, too.")] = False,
+    json: output.JsonOption = False,
+) -> None:
+    """Show rented numbers with the calls they had, from ClickHouse."""
+    from cli.tables import duration_text, money_text, print_rows, time_text
+    from sinks.clickhouse import open_store
+    from sinks.numbers import numbers
+
+    with open_store(output.settings()) as store:
+        rows = numbers(store, account, agency, released)
+    if json:
+        output.print_json(rows)
+        return
+    left = ("agency", "account", "number", "label", "rented", "released")
+    cells = (
+        (
+            row["agency_id"],
+            row["account_id"],
+            row["number"],
+            row["label"],
+            time_text(row["rented_at"]),
+            time_text(row["released_at"]),
+            money_text(row["price_micros"], row["currency"]),
+            f"{row['calls']:,}",
+            duration_text(row["billed_s"]),
+        )
+        for row in rows
+    )
+    print_rows(f"Numbers ({len(rows):,})", (*left, "price", "calls", "billed"), cells, left)
+
+
+def _check(number: str, label: str | None) -> None:
+    from catalogue.kinds import identifier
+    from streams.errors import CallmeterError
+
+    try:
+        identifier(number)
+    except ValueError:
+        raise CallmeterError(f"{number!r} is no number; it has 1 to 128 bytes and no white space") from None
+    if label is not None and len(label.encode()) > 128:
+        raise CallmeterError("--label has at most 128 bytes")
+
+
+def _run(
+    account_id: str,
+    at: str | None,
+    fact_id: str,
+    make: Callable[[Catalogue, AccountView, datetime], dict[str, Any]],
+) -> Written:
+    import uvloop
+
+    async def run(settings: Settings) -> Written:
+        catalogue = await read_catalogue(settings)
+        when = time_of(at, timezone_of(catalogue, account_id))
+        return await write(settings, account_id, fact_id, lambda view: make(catalogue, view, when))
+
+    return uvloop.run(run(output.settings()))

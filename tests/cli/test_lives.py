@@ -1,0 +1,166 @@
+"""Changing plans, pausing, numbers and campaigns by command: what is written, what is refused, what comes of it."""
+
+import asyncio
+import json
+
+import pytest
+
+from catalogue.load import loads
+from catalogue.store import editing, read
+from tests.broker import command, process, produce, read_values, wait_until
+from tests.cli.commands import as_settings, run
+from tests.rating.builders import call
+
+SHOP = """\
+agencies:
+  acme: {name: Acme Voice, timezone: America/New_York, currency: USD}
+plans:
+  starter: {agency: acme, price: 49.00, every: 1 month, included_minutes: 100, number_price: 3.00}
+  large: {agency: acme, price: 98.00, every: 1 month, included_minutes: 600, number_price: 2.00, cancel_credit: unused}
+  weekly: {agency: acme, price: 10.00, every: week}
+  euro: {agency: acme, currency: EUR, every: month}
+  trial: {agency: acme, price: 1.00, every: month, trial_days: 14, trial_included_minutes: 5}
+accounts:
+  acct_1: {agency: acme, name: Jane Dental}
+  acct_2: {agency: acme, name: Joe}
+"""
+NUMBER = "+14155550100"
+
+
+@pytest.fixture
+async def shop(settings):
+    async with editing(settings) as editor:
+        await editor.write(loads(SHOP).entries.values())
+    with as_settings(settings):
+        yield settings
+
+
+@pytest.fixture
+def callmeter(shop):
+    async def in_thread(*arguments):
+        return await asyncio.to_thread(run, *arguments)
+
+    return in_thread
+
+
+async def facts(settings):
+    return await read_values(settings, "account-events")
+
+
+async def test_a_life_is_written_fact_by_fact(shop, callmeter):
+    started = (await callmeter("subscribe", "acct_1", "starter", "--at", "2026-09-01", "--json")).json["fact"]
+    sub = started["subscription_id"]
+    for arguments, out in [
+        ("change-plan acct_1 large --when now --at 2026-09-16 --id c1",
+         "acct_1 is on large from 2026-09-16T04:00:00Z\nfact c1\n"),
+        ("change-plan acct_1 weekly --id c2", "acct_1 is on weekly with its next period\nfact c2\n"),
+        ("pause acct_1 --at 2026-09-17 --id p1", f"acct_1: subscription {sub} is paused\nfact p1\n"),
+        ("resume acct_1 --at 2026-09-18 --id r1", f"acct_1: subscription {sub} goes on\nfact r1\n"),
+        ("resume acct_1 --at 2026-09-18 --id r1", "nothing to do: this fact was applied before\nfact r1\n"),
+        (f"numbers rent acct_1 {NUMBER} --label desk --at 2026-09-18 --id n1",
+         f"acct_1 rents {NUMBER} for 2.00 USD a period\nfact n1\n"),
+        ("numbers rent acct_1 +2 --price 0.50 --at 2026-09-18 --id n2",
+         "acct_1 rents +2 for 0.50 USD a period\nfact n2\n"),
+        (f"numbers release acct_1 {NUMBER} --at 2026-09-20 --id n3", f"acct_1 rents {NUMBER} no longer\nfact n3\n"),
+        ("cancel acct_1 --when now --at 2026-09-21 --id e1",
+         f"acct_1: subscription {sub} ends at 2026-09-21T04:00:00Z\nfact e1\n"),
+    ]:  # fmt: skip
+        ran = await callmeter(*arguments.split())
+        assert (ran.error, ran.out) == ("", out)
+    written = (await facts(shop))[1:]
+    assert [fact["type"] for fact in written] == [
+        "subscription.changed", "subscription.changed", "subscription.paused", "subscription.resumed",
+        "number.rented", "number.rented", "number.released", "subscription.canceled",
+    ]  # fmt: skip
+    assert (written[0]["terms"]["plan"], written[0]["terms"]["price_micros"]) == ("large", 98_000_000)
+    assert {fact["subscription_id"] for fact in written if "subscription_id" in fact} == {sub}
+    assert (written[4]["price_micros"], written[4]["currency"], written[4]["label"]) == (2_000_000, "USD", "desk")
+    assert (await read(shop)).assignment("acct_1").plan == "weekly"
+
+
+async def test_what_would_be_refused_is_not_sent(shop, callmeter):
+    nothing = "no_subscription: acct_2 has no active subscription"
+    for arguments in ("change-plan acct_2 large", "pause acct_2", "resume acct_2"):
+        assert (await callmeter(*arguments.split())).error == nothing
+    await callmeter("subscribe", "acct_1", "starter", "--at", "2026-09-01")
+    await callmeter("subscribe", "acct_2", "trial", "--at", "2026-09-01")
+    for arguments, error in [
+        ("change-plan acct_1 weekly --when now --at 2026-09-16", "illegal_change: interval, count and time zone must"),
+        ("change-plan acct_1 euro", "wrong_currency: the account is in USD, the terms are in EUR"),
+        ("change-plan acct_1 larg", "agency acme has no plan 'larg'; did you mean large?"),
+        ("change-plan acct_1 large --when later", "--when must be next_period or now"),
+        ("change-plan acct_1 large --when now --at 2026-08-01", "illegal_change: at must be at least a second after"),
+        ("change-plan acct_2 large --when now --at 2026-09-02", "illegal_change: a trial changes at its end"),
+        ("resume acct_1 --at 2026-09-02", "illegal_change: "),
+        ("pause acct_1 --at 2026-08-01", "illegal_change: at is before the start of the newest open period"),
+        ("numbers rent acct_2 +1", "plan trial has no number_price; say what the number costs with --price"),
+        ("numbers rent acct_1 +1 --price 1,5", "--price must be an amount such as 49.00, with at most six"),
+        ("numbers rent acct_1 +1 --at 2026-08-01", "illegal_change: at is before the start of the oldest open period"),
+        ("numbers release acct_1 +1", "illegal_change: number +1 is not rented"),
+    ]:
+        ran = await callmeter(*arguments.split())
+        assert ran.code == 1
+        assert ran.error.startswith(error), ran.error
+    assert (await callmeter("numbers", "rent", "acct_1", "+1 415")).error.startswith("'+1 415' is no number")
+    assert len(await facts(shop)) == 2
+
+
+async def test_an_offer_says_what_its_trial_is(shop, callmeter):
+    assert "14 days with 5 minutes, for nothing" in (await callmeter("assign", "acct_1", "trial")).out
+
+
+@pytest.mark.slow
+async def test_a_change_of_plan_and_a_number_from_the_command_to_the_request(settings, tmp_path):
+    """The whole pipeline: broker, meter, billing job, sink, ClickHouse, and what the commands show of it."""
+    file = tmp_path / "shop.yaml"
+    file.write_text(SHOP)
+
+    def callmeter(*arguments):
+        done = command(settings, *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def shown(*arguments):
+        return json.loads(callmeter(*arguments, "--json"))
+
+    with process(settings, "up", "--no-clock") as up:
+        await wait_until(settings.clickhouse_run_file.exists, 60, "up is ready")
+        callmeter("catalogue", "apply", str(file), "--yes")
+        callmeter("subscribe", "acct_1", "starter", "--at", "2026-09-01")
+        # Half of September is left: 98 / 2 - 49 / 2 = 24.50.
+        callmeter("change-plan", "acct_1", "large", "--when", "now", "--at", "2026-09-16")
+        # 16 to 30 September are 15 of 30 days: 1.00. October is charged in advance: 2.00.
+        callmeter("numbers", "rent", "acct_1", NUMBER, "--label", "desk", "--at", "2026-09-16T15:00:00Z")
+        made = call(1, "2026-09-20T10:10:00Z", "2026-09-20T10:00:00Z", campaign_id="camp_1", from_number=NUMBER)
+        await produce(settings, [{**made, "agency_id": "acme"}])
+        callmeter("close", "--until", "2026-10-01T04:00:00Z", "--timeout", "60")
+        await wait_until(lambda: len(shown("requests", "list")) == 4, 30, "the requests are in ClickHouse")
+        asked = sorted(request["total_micros"] for request in shown("requests", "list"))
+        assert asked == [1_000_000, 24_500_000, 49_000_000, 100_000_000]
+        [number] = shown("numbers", "list", "--account", "acct_1")
+        assert (number["number"], number["label"], number["price_micros"]) == (NUMBER, "desk", 2_000_000)
+        assert (number["calls"], number["billed_s"], number["released_at"]) == (1, 600, None)
+        [campaign] = shown("campaigns", "list", "--agency", "acme")
+        assert (campaign["campaign_id"], campaign["calls"], campaign["billed_s"]) == ("camp_1", 1, 600)
+        account = shown("accounts", "show", "acct_1")
+        assert (account["plan"], account["status"], account["numbers"], account["campaigns"]) == (
+            "large",
+            "active",
+            1,
+            1,
+        )
+        callmeter("pause", "acct_1", "--at", "2026-10-02")
+        await wait_until(lambda: shown("accounts", "show", "acct_1")["access_reasons"] == ["paused"], 30, "the pause")
+        callmeter("numbers", "release", "acct_1", NUMBER, "--at", "2026-10-02")
+        await wait_until(lambda: not shown("numbers", "list"), 30, "the release")
+        assert len(shown("numbers", "list", "--released")) == 1
+        assert NUMBER in callmeter("numbers", "list", "--released")
+        assert "camp_1" in callmeter("campaigns", "list")
+        # 29 of 31 days are left of what was paid for October; the number was released on the 2nd: it costs one day.
+        callmeter("cancel", "acct_1", "--when", "now", "--at", "2026-10-03")
+        await wait_until(lambda: shown("accounts", "show", "acct_1")["status"] == "canceled", 30, "the end")
+        waiting = -(98_000_000 * 29 // 31) - (2_000_000 - 2_000_000 * 1 // 31)
+        assert shown("accounts", "show", "acct_1")["waiting_micros"] == waiting
+        assert "waits for it" in callmeter("accounts", "show", "acct_1")
+        assert up.stop() == 0
+    assert await read_values(settings, "dead-letters") == []
