@@ -22,7 +22,7 @@ from rating.agency_sums import NO_SCHEDULES, span_at
 from rating.facts import AgencyAccess, Undecodable
 from rating.outputs import ALERTS, DEAD_LETTERS, DeadLetter, Output, encode
 from rating.partitioner import partition_of
-from rating.period import EPOCH, stamp, unix_micros
+from rating.period import EPOCH, day_of, stamp, unix_micros
 from rating.versions import Layout, StateError
 
 AGENCY_EVENTS = "agency-events"
@@ -134,6 +134,11 @@ class AgencyFold:
         now = EPOCH + timedelta(microseconds=min(self._clocks.values()))
         if self.clock is not None and now <= self.clock:
             return
+        if self.clock is None:
+            # Only now there is a day to look at.
+            for agency in self.agencies.values():
+                agency.next_due = 0
+                heapq.heappush(self._due, (0, agency.agency_id))
         self.clock = now
         limit = unix_micros(now)
         while self._due and self._due[0][0] <= limit:
@@ -209,6 +214,13 @@ class AgencyFold:
             newest = self._period(agency, start, end)
         return newest
 
+    def _today(self, agency: Agency, now: datetime) -> None:
+        """Have the day of the clock, though nothing may have been told of it yet."""
+        if not any(day.start <= now < day.end for day in agency.days):
+            start, end = day_of(now, span_at(NO_SCHEDULES, now)[2])
+            agency.days.append(Span(start=start, end=end))
+            agency.days.sort(key=lambda one: one.start)
+
     def _advance(self, agency: Agency, now: datetime) -> None:
         """Periods open and close, and days are over, in the order of time."""
         while agency.periods:
@@ -242,6 +254,8 @@ class AgencyFold:
 
     def _review(self, agency: Agency, at: datetime) -> None:
         """After anything happened to an agency: levels fired, accounts told to be off or no longer."""
+        if self.clock is not None and any(cap.per == "day" for cap in agency.caps):
+            self._today(agency, self.clock)
         for alert in new_alerts(agency, self.clock, at) if agency.caps else ():
             content = {**alert, "source_partition": self.partition, "source_offset": self._offset}
             self.outputs.append((ALERTS, agency.agency_id.encode(), encode(content)))

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from rating.facts import MAX_FACT_BYTES, Time, Undecodable, check_length, explain
-from rating.terms import Count, Currency, Id, NamedCap, check_caps
+from rating.terms import Currency, Id, NamedCap, check_caps
 
 Sum = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 MONEY = ("spend", "cost", "margin")
@@ -34,7 +34,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True, tag="agency.delta"):
     day_start: Time | None = None
     day_end: Time | None = None
     currency: Currency
-    calls: Count
+    calls: Sum
     billed_s: Sum = 0
     amount_micros: Sum = 0
     cost_micros: Sum = 0

@@ -41,7 +41,7 @@ class QuickOracle(Oracle):
     """The oracle, but a tick looks only at accounts that have something due: a run has many ticks and accounts."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(with_agencies=False)
         self._due: dict[str, datetime | None] = {}
 
     def _tick(self, fact: Fact) -> None:

@@ -7,9 +7,11 @@ Compared with the core are the topics rated-calls, billing-events, alerts, acces
 and of dead-letters the reason, the account and the bytes.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from tests.oracle.agencies import Agencies
 from tests.oracle.book import Account
 from tests.oracle.calls import rate
 from tests.oracle.checks import Fact
@@ -33,7 +35,9 @@ def run(lines: Iterable[bytes]) -> list[Output]:
 class Oracle:
     """Accounts by id, the clock, the rules, and every call that was ever rated with the clock of that moment."""
 
-    def __init__(self) -> None:
+    def __init__(self, with_agencies: bool = True) -> None:
+        """`with_agencies`: this is all of the log, so what agencies reach is known."""
+        self.with_agencies = with_agencies
         self.journal = Journal()
         self.accounts: dict[str, Account] = {}
         self.clock: datetime | None = None
@@ -41,13 +45,32 @@ class Oracle:
         self.rated: dict[tuple[str, str], datetime | None] = {}
         # By agency: the number of the latest fact about its access, and whether its accounts are off.
         self.agencies: dict[str, tuple[int, bool]] = {}
+        self.of_agencies = Agencies(self.journal)
 
     def fold(self, line: bytes) -> None:
+        clock, said = self.clock, len(self.journal.outputs)
+        self._fold(line)
+        if not self.with_agencies:
+            return
+        if self.clock != clock and self.clock is not None:
+            self.of_agencies.tick(clock, self.clock)
+        self.of_agencies.rated(self.journal.outputs[said:], clock)
+        wallets: Counter[str] = Counter()
+        for account in self.accounts.values():
+            wallets[account.agency_id] += account.wallet_s
+        self.of_agencies.wallets_are(wallets, self.clock)
+        facts, self.of_agencies.facts = self.of_agencies.facts, []
+        for fact in facts:
+            self._agency_access(fact)
+
+    def _fold(self, line: bytes) -> None:
         self.journal.position += 1
         try:
             fact = read(line)
             if fact["type"] == "tick":
                 self._tick(fact)
+            elif fact["type"] == "agency.caps_set":
+                self.of_agencies.caps_set(fact)
             elif fact["type"] == "agency.access":
                 self._agency_access(fact)
             elif fact["type"] == "rules.set":

@@ -72,16 +72,15 @@ cap = table(
         "alerts_percent": required(list_of(positive)),
     }
 )
-_named_cap = table(
-    {
-        "name": required(identifier),
-        "on": required(one_of("minutes", "spend", "cost", "margin", "wallet")),
-        "limit": required(whole),
-        "per": (one_of("period", "day"), "period"),
-        "mode": (one_of("hard", "soft"), "hard"),
-        "alerts_percent": (list_of(positive), [80, 100]),
-    }
-)
+_NAMED_CAP: Table = {
+    "name": required(identifier),
+    "on": required(one_of("minutes", "spend", "cost", "margin", "wallet")),
+    "limit": required(whole),
+    "per": (one_of("period", "day"), "period"),
+    "mode": (one_of("hard", "soft"), "hard"),
+    "alerts_percent": (list_of(positive), [80, 100]),
+}
+_named_cap = table(_NAMED_CAP)
 
 
 def caps(value: Any) -> list[Fact]:
@@ -90,6 +89,17 @@ def caps(value: Any) -> list[Fact]:
     for each in listed:
         expect(each["limit"] >= 0 or each["on"] == "margin")
         expect(each["on"] not in ("minutes", "wallet") or each["limit"] <= MAX_INTEGER // 60)
+    return listed
+
+
+_agency_cap = table(_NAMED_CAP | {"currency": optional(currency)})
+
+
+def agency_caps(value: Any) -> list[Fact]:
+    caps([{name: item for name, item in each.items() if name != "currency"} for each in list_of(_agency_cap)(value)])
+    listed = list_of(_agency_cap)(value)
+    for each in listed:
+        expect((each["currency"] is not None) == (each["on"] in ("spend", "cost", "margin")))
     return listed
 
 
@@ -241,6 +251,12 @@ FACTS: dict[str, Table] = {
         "status": required(one_of("paid", "failed", "canceled")),
         "reference": optional(text),
         "note": optional(text),
+    },
+    "agency.caps_set": {
+        "fact_id": required(identifier),
+        "agency_id": required(identifier),
+        "at": required(instant),
+        "caps": required(agency_caps),
     },
     "agency.access": {
         "fact_id": required(identifier),

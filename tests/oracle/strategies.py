@@ -38,7 +38,8 @@ STEPS = {
     "request": 2,
     "settle": 5,
     "rules": 2,
-    "agency_access": 2,
+    "agency_access": 1,
+    "agency_caps": 3,
     "again": 4,
     "same_call_other_time": 3,
     "spoiled": 7,
@@ -134,6 +135,19 @@ class LogWriter:
             "max_future_s": self.random.choice((86_400, 86_400, 60, 10**6)),
             "max_call_s": self.random.choice((86_400, 86_400, 60, 3_600)),
             "duplicate_retention_days": self.random.choice((90, 1, 1, 3)),
+        }
+
+    def _agency_caps(self, client: Client) -> Fact:
+        caps = some_caps(self.random)
+        for cap in caps:
+            if cap["on"] in ("spend", "cost", "margin") or self.random.random() < 0.03:
+                cap["currency"] = self.random.choice(("USD", "EUR"))
+        return {
+            "type": "agency.caps_set",
+            "fact_id": f"caps_{self.count if self.random.random() > 0.1 else 1}",
+            "agency_id": client.agency_id if self.random.random() > 0.05 else "ag_3",
+            "at": stamp(self.random, self.now),
+            "caps": caps,
         }
 
     def _agency_access(self, client: Client) -> Fact:
