@@ -75,7 +75,8 @@ def _fields(model: Model, currency: str) -> CommentedMap:
         if not field.is_required() and value == field.default:
             continue
         if name == "overage":
-            written[name] = "blocked" if value is None else f"{amount_text(value, currency)} per minute"
+            rate = f"{amount_text(value, currency)} per minute" if isinstance(value, Decimal) else value
+            written[name] = "blocked" if rate is None else rate
         else:
             written[name] = _value(value, currency)
     return written

@@ -21,6 +21,7 @@ MAX_WINDOW_S = MAX_YEARS * 366 * 86_400
 
 _control = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
 _name = re.compile(r"\w[\w.:-]*").fullmatch
+_card = re.compile(r"[0-9a-f]{32}").fullmatch
 _email = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+").fullmatch
 
 
@@ -127,8 +128,17 @@ def _choice(*allowed: str) -> Callable[[Any], str]:
     return lambda value: spelling.choice(value, allowed)
 
 
-def _rate_text(rate: Decimal | None) -> str:
+def _rate_text(rate: Decimal | str | None) -> str:
+    if isinstance(rate, str):
+        return rate
     return "blocked" if rate is None else f"{rate} per minute"
+
+
+def _card_id(value: Any) -> str:
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if not _card(text):
+        raise ValueError("must be a rate card's id of 32 digits, as callmeter rates import prints it")
+    return text
 
 
 Text = Annotated[str, BeforeValidator(_text)]
@@ -139,7 +149,7 @@ Timezone = Annotated[str, BeforeValidator(_timezone)]
 Amount = Annotated[Decimal, BeforeValidator(spelling.amount)]
 Every = Annotated[str, BeforeValidator(spelling.every)]
 Rate = Annotated[
-    Decimal | None, BeforeValidator(spelling.rate), PlainSerializer(_rate_text, return_type=str, when_used="json")
+    Decimal | str | None, BeforeValidator(spelling.rate), PlainSerializer(_rate_text, return_type=str, when_used="json")
 ]
 Increments = Annotated[str, BeforeValidator(spelling.increments)]
 Seconds = Annotated[int, BeforeValidator(spelling.seconds)]
@@ -152,5 +162,6 @@ Flag = Annotated[bool, BeforeValidator(spelling.flag)]
 Percents = Annotated[tuple[int, ...], BeforeValidator(_percents)]
 Packs = Annotated[bool | tuple[str, ...], BeforeValidator(_packs)]
 LateCalls = Annotated[str, BeforeValidator(_choice("next_period", "adjust", "write_off"))]
+CardId = Annotated[str, BeforeValidator(_card_id)]
 CancelCredit = Annotated[str, BeforeValidator(_choice("none", "unused"))]
 CapMode = Annotated[str, BeforeValidator(_choice("hard", "soft"))]

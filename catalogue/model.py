@@ -15,6 +15,7 @@ from catalogue.kinds import (
     Amount,
     CancelCredit,
     CapMode,
+    CardId,
     Country,
     Currency,
     Days,
@@ -33,6 +34,7 @@ from catalogue.kinds import (
     Timezone,
     Window,
 )
+from catalogue.spelling import BY_CARD
 
 ZERO = Decimal(0)
 
@@ -92,7 +94,8 @@ class Plan(Model):
 
     Attributes:
         price: asked for at the start of each period.
-        overage: rate per minute beyond allowance, wallet and credit.
+        overage: rate per minute beyond allowance, wallet and credit; ``by card``: only the rate card has rates.
+        rate_card: id of the card that prices calls; where no row of it matches, ``overage`` does.
         packs: whether packs may be applied: all, none, or those named.
         late_window_s: seconds that a period stays open for its own calls after its end.
         trial_days: days of a first period that costs nothing.
@@ -131,6 +134,13 @@ class Plan(Model):
     max_call_s: Longest | None = None
     unusual_usage: Flag = False
     forecast_alert: Flag = False
+    rate_card: CardId | None = None
+
+    @model_validator(mode="after")
+    def _has_rates(self) -> Self:
+        if self.overage == BY_CARD and self.rate_card is None:
+            raise ValueError(f"overage: {BY_CARD} needs a rate_card")
+        return self
 
 
 class Pack(Model):

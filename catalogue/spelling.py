@@ -20,6 +20,8 @@ LARGEST_AMOUNT = Decimal(LARGEST) / MICROS
 
 AMOUNT = "an amount such as 49.00, with at most six decimal places"
 RATE = "a rate such as 0.12 per minute, or blocked"
+# Overage is billed by the plan's rate card only.
+BY_CARD = "by card"
 EVERY = "a period such as 1 month, 2 weeks, day or year"
 SECONDS = "seconds such as 900, or a duration such as 15 minutes"
 BILLING_STEPS = "seconds of the first and of each next increment such as 60/6, or per-second or per-minute"
@@ -92,12 +94,14 @@ def micros_text(value: int, currency: str) -> str:
     return f"{amount_text(Decimal(value) / MICROS, currency)} {currency}"
 
 
-def rate(value: Any) -> Decimal | None:
-    """An overage rate per minute; None for ``blocked``."""
+def rate(value: Any) -> Decimal | str | None:
+    """An overage rate per minute; None for ``blocked``; `BY_CARD` where only a rate card has rates."""
     if isinstance(value, str):
         text = value.strip().lower()
         if text == "blocked":
             return None
+        if text == BY_CARD:
+            return BY_CARD
         if (match := _rate(text)) and _amount(match[1]):
             return amount(match[1])
     raise ValueError(f"must be {RATE}")

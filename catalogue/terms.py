@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from decimal import Decimal
 from typing import Any
 
 from catalogue.model import Agency, Cap, Pack, Plan
@@ -45,7 +46,7 @@ def terms_of(name: str, plan: Plan, agency: Agency) -> dict[str, Any]:
         "price_micros": micros(plan.price),
         "included_minutes": plan.included_minutes,
         "overage": "blocked" if plan.overage is None else "billed",
-        "overage_micros_per_minute": None if plan.overage is None else micros(plan.overage),
+        "overage_micros_per_minute": micros(plan.overage) if isinstance(plan.overage, Decimal) else None,
         "increments": plan.increments,
         "minimum_s": plan.minimum_s,
         "connection_fee_micros": micros(plan.connection_fee),
@@ -64,6 +65,7 @@ def terms_of(name: str, plan: Plan, agency: Agency) -> dict[str, Any]:
         "max_call_s": plan.max_call_s,
         "unusual_usage": plan.unusual_usage,
         "forecast_alert": plan.forecast_alert,
+        "rate_card": plan.rate_card,
     }
     content = json.dumps(terms, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     version = hashlib.sha256(content.encode()).hexdigest()[:VERSION_DIGITS]

@@ -42,6 +42,7 @@ MODULES: tuple[str, ...] = (
     "up",
     "demo",
     "catalogue",
+    "rates",
     "subscriptions",
     "balances",
     "caps",

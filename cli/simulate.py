@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from catalogue.collection import Catalogue
+    from rating.cards import Cards
 
 WRITTEN_AT_ONCE = 1 << 16
 
@@ -36,6 +37,10 @@ def simulate(
     until: Annotated[
         str | None, typer.Option(metavar="TIME", help="After the last fact let time pass until then: periods close.")
     ] = None,
+    rates: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A rate card that plans name: CSV with a column currency, or JSON."),
+    ] = None,
     table: Annotated[bool, typer.Option("--table", help="Print what each account used and owes.")] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print every output, one JSON object a line (the default); a table as JSON.")
@@ -46,6 +51,7 @@ def simulate(
     from catalogue.load import load
 
     shop = load(catalogue) if catalogue else None
+    cards = _cards(rates or [])
     lines = _subscribed(file, shop, subscribe or [])
     if until:
         lines = chain(lines, [_last_tick(until, shop)])
@@ -53,12 +59,20 @@ def simulate(
         from cli.simulate_table import print_summary
         from rating.simulate import simulate as fold
 
-        print_summary(fold(lines), json)
+        print_summary(fold(lines, cards), json)
     else:
-        _print_outputs(lines)
+        _print_outputs(lines, cards)
 
 
-def _print_outputs(lines: Iterable[bytes]) -> None:
+def _cards(files: list[Path]) -> Cards:
+    if not files:
+        return {}
+    from catalogue.card_file import read_card
+
+    return {card.card_id: card for card in (read_card(file).card for file in files)}
+
+
+def _print_outputs(lines: Iterable[bytes], cards: Cards) -> None:
     import os
     import sys
 
@@ -67,7 +81,7 @@ def _print_outputs(lines: Iterable[bytes]) -> None:
     out = sys.stdout.buffer
     try:
         chunk = bytearray()
-        for encoded in simulate_encoded(lines):
+        for encoded in simulate_encoded(lines, cards):
             chunk += encoded
             chunk += b"\n"
             if len(chunk) > WRITTEN_AT_ONCE:

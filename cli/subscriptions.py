@@ -250,18 +250,27 @@ def _started(written: Written) -> str:
     return f"{fact['account_id']} is on {terms['plan']} from {fact['at']}: subscription {fact['subscription_id']}"
 
 
+def _overage(terms: dict[str, Any], currency: str) -> str:
+    from catalogue.spelling import BY_CARD, micros_text
+
+    rate = terms["overage_micros_per_minute"]
+    if rate is not None:
+        return f"{micros_text(rate, currency)} per minute"
+    return "blocked" if terms["overage"] == "blocked" else BY_CARD
+
+
 def _print_terms(terms: dict[str, Any], description: str | None) -> None:
     from catalogue.spelling import micros_text
 
     currency, count = terms["currency"], terms["interval_count"]
     every = terms["interval"] if count == 1 else f"{count} {terms['interval']}s"
-    rate = terms["overage_micros_per_minute"]
     packs = terms["packs"]
     rows = [["description", description]] if description else []
     rows += [
         ["price", f"{micros_text(terms['price_micros'], currency)} every {every}"],
         ["included", f"{terms['included_minutes']} minutes"],
-        ["overage", "blocked" if rate is None else f"{micros_text(rate, currency)} per minute"],
+        ["overage", _overage(terms, currency)],
+        *([["rate card", terms["rate_card"]]] if terms.get("rate_card") else []),
         ["increments", terms["increments"]],
         ["packs", ", ".join(packs) if isinstance(packs, list) else ("any" if packs else "none")],
         ["due", f"{terms['due_days']} days, then {terms['grace_days']} days of grace"],

@@ -107,7 +107,7 @@ async def write(
         return Written({"fact_id": fact_id, "account_id": account_id}, sent=False, checked=True)
     fact = make(view)
     encoded = encode(fact)
-    refused = view.refusal(encoded)
+    refused = await view.refusal(encoded)
     if refused and view.certain:
         raise Refused(": ".join(refused))
     async with FactProducer(settings) as producer:

@@ -15,6 +15,7 @@ import msgspec
 
 from rating.account import Account, History, Hours, Period
 from rating.agency_sums import AgencySums
+from rating.cards import NO_CARDS, Card, Cards
 from rating.ledger import decode_account, decode_history, decode_hours
 from rating.outputs import BILLING_EVENTS, Output, encode
 from rating.period import unix_micros
@@ -59,6 +60,7 @@ class Books:
         accounts: by id; restored ones stay bytes until touched.
         histories: the cold part of the accounts.
         hours_of: the hours of the accounts that are watched for unusual usage.
+        cards: rate cards by id, as far as they were loaded.
         tariffs: terms in use, by the hash of their content.
         outputs: what the facts gave out and nobody has taken yet.
         due: heap of (unix microseconds, account id); an entry counts only while it is the account's ``next_due``.
@@ -68,8 +70,9 @@ class Books:
         buffer: for encoding one output.
     """
 
-    def __init__(self, partition: int) -> None:
+    def __init__(self, partition: int, cards: Cards = NO_CARDS) -> None:
         self.partition = partition
+        self.cards = cards
         self.offset = 0
         self.clock: datetime | None = None
         self.rules = Rules()
@@ -156,13 +159,32 @@ class Books:
         return self.hours(account_id)
 
     def tariff_of(self, terms: Terms) -> Tariff:
-        """The tariff of some terms, one object for equal terms."""
-        tariff = Tariff(terms)
+        """The tariff of some terms, one object for equal terms.
+
+        Raises:
+            Refusal: ``unknown_rate_card``; ``wrong_currency`` where the card is in another one.
+        """
+        tariff = Tariff(terms, card=self.card_of(terms.rate_card, terms.currency))
         known = self.tariffs.get(tariff.terms_id)
         if known is None:
             known = self.tariffs[tariff.terms_id] = tariff
             self.new_terms.append(tariff.terms_id)
         return known
+
+    def card_of(self, card_id: str | None, currency: str) -> Card | None:
+        """The rate card that terms name, None where they name none.
+
+        Raises:
+            Refusal: as `tariff_of`.
+        """
+        if card_id is None:
+            return None
+        card = self.cards.get(card_id)
+        if card is None:
+            raise Refusal("unknown_rate_card", f"there is no rate card {card_id}")
+        if card.currency != currency:
+            raise Refusal("wrong_currency", f"rate card {card_id} is in {card.currency}, the terms are in {currency}")
+        return card
 
     def schedule(self, account: Account) -> None:
         """Set when a tick next has something to do for the account: open, end or close."""

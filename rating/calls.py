@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from msgspec.structs import asdict, astuple
+from msgspec.structs import astuple
 
 from rating.access import review_access
 from rating.account import Account, Adjustment, ClosedPeriod, Period, Subscription
@@ -22,6 +22,7 @@ from rating.duration import billed_seconds
 from rating.facts import CallCompleted
 from rating.outputs import RATED_CALLS, RatedCall, SpecialCall, encode_into
 from rating.period import index_at
+from rating.prices import Extras, draw_by_card
 from rating.terms import LARGEST, Tariff
 from rating.topups import top_up_if_low
 from rating.unusual import count_hour
@@ -40,7 +41,8 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
     """Rate a call of a known account.
 
     Raises:
-        Refusal: ``no_subscription`` outside of any subscription; ``out_of_range``. Nothing has changed then.
+        Refusal: ``no_subscription`` outside of any subscription; ``no_rate``; ``out_of_range``. Nothing has changed
+            then, but that the period may have been opened that the call ended in.
     """
     ended_at = call.ended_at
     periods = account.periods
@@ -61,16 +63,18 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
     reported_s = duration_s
     if duration_s > tariff.longest_s:
         duration_s = tariff.longest_s
-    billed_s, fee = billed_seconds(tariff, duration_s, call.outcome, call.test)
     left_s = period.allowance_left_s
-    drawn = draw(tariff, billed_s, left_s, account.wallet_s, account.credit_micros)
+    extras: Extras | None = None
+    if tariff.card is None:
+        billed_s, fee = billed_seconds(tariff, duration_s, call.outcome, call.test)
+        drawn = draw(tariff, billed_s, left_s, account.wallet_s, account.credit_micros)
+    else:
+        billed_s, fee, drawn, extras = draw_by_card(tariff, account, call, duration_s, left_s)
     if written_off:
         fee, drawn = 0, (0, 0, 0, 0, 0, billed_s, 0)
     allowance_s, wallet_s, _, credit_micros, overage_s, written_off_s, overage_micros = drawn
     total_s, amount = period.billed_s + billed_s, overage_micros + fee
     if total_s > LARGEST or (amount and period.overage_micros + period.fee_micros + amount > LARGEST):
-        # It may have opened its period all the same.
-        review_access(books, account, ended_at)
         raise Refusal("out_of_range", "the period's billed seconds or usage would exceed 2^53")
     cost = call.cost_micros
     if cost is not None:
@@ -105,9 +109,24 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
     caps = account.caps
     if caps is not None and caps.day is not None:
         count_today(caps.day, billed_s, amount, cost)
+    if extras is not None and period.by_rate is not None:
+        period.by_rate.count(extras["rate_micros_per_minute"], overage_s, overage_micros, fee)
     cut = duration_s != reported_s
+    if cut:
+        extras = {**(extras or {}), "cut": True}
     _give_out(
-        books, account, call, period.subscription_id, period.start, duration_s, billed_s, fee, drawn, left_s, late, cut
+        books,
+        account,
+        call,
+        period.subscription_id,
+        period.start,
+        duration_s,
+        billed_s,
+        fee,
+        drawn,
+        left_s,
+        late,
+        extras,
     )
     if allowance_s:
         levels, fired = tariff.levels, period.alerts_fired
@@ -169,11 +188,16 @@ def _adjust(books: Books, account: Account, call: CallCompleted, duration_s: int
     tariff = home.tariff
     reported_s, duration_s = duration_s, min(duration_s, tariff.longest_s)
     cut = duration_s != reported_s
-    billed_s, fee = billed_seconds(tariff, duration_s, call.outcome, call.test)
     last = account.last_closed
     belongs = (home.subscription.subscription_id, home.period_start)
     closed = last if last is not None and (last.subscription_id, last.start) == belongs else None
-    drawn = draw(tariff, billed_s, closed.allowance_left_s if closed else 0, account.wallet_s, account.credit_micros)
+    left_s = closed.allowance_left_s if closed else 0
+    extras: Extras | None = None
+    if tariff.card is None:
+        billed_s, fee = billed_seconds(tariff, duration_s, call.outcome, call.test)
+        drawn = draw(tariff, billed_s, left_s, account.wallet_s, account.credit_micros)
+    else:
+        billed_s, fee, drawn, extras = draw_by_card(tariff, account, call, duration_s, left_s)
     allowance_s, wallet_s, _, credit_micros, _, _, overage_micros = drawn
     amount = overage_micros + fee
     adjustment = next((a for a in account.adjustments if a.period_start == home.period_start), None)
@@ -182,11 +206,13 @@ def _adjust(books: Books, account: Account, call: CallCompleted, duration_s: int
     account.wallet_s -= wallet_s
     account.credit_micros -= credit_micros
     if closed:
-        closed.allowance_left_s -= allowance_s
+        closed.allowance_left_s = left_s - allowance_s
     subscription_id = home.subscription.subscription_id
-    left_s = closed.allowance_left_s if closed else 0
+    left_s -= allowance_s
+    if cut:
+        extras = {**(extras or {}), "cut": True}
     start = home.period_start
-    _give_out(books, account, call, subscription_id, start, duration_s, billed_s, fee, drawn, left_s, True, cut)
+    _give_out(books, account, call, subscription_id, start, duration_s, billed_s, fee, drawn, left_s, True, extras)
     if cut:
         _fire_stuck(books, account, ClosedPeriod(subscription_id, start, start, 0), call, reported_s, duration_s)
     at_once = account.newest is None
@@ -225,7 +251,7 @@ def _give_out(
     drawn: Drawdown,
     allowance_left_s: int,
     late: bool,
-    cut: bool,
+    extras: Extras | None,
 ) -> None:
     allowance_s, wallet_s, credit_s, credit_micros, overage_s, written_off_s, overage_micros = drawn
     amount = overage_micros + fee
@@ -267,8 +293,8 @@ def _give_out(
         books.partition,
         books.offset,
     )
-    if cut:
-        rated = SpecialCall(**asdict(rated), cut=True)
+    if extras is not None:
+        rated = SpecialCall(*astuple(rated), **extras)
     buffer = books.buffer
     encode_into(rated, buffer)
     books.outputs.append((RATED_CALLS, call.account_id.encode(), bytes(buffer)))

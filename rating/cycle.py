@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from copy import copy
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from rating.account import Account, ClosedPeriod, Period, Subscription
+from msgspec.structs import asdict
+
+from rating.account import OTHERS, Account, ByRate, ClosedPeriod, Period, Subscription
 from rating.books import Books, closing_time, first_to_close
 from rating.caps import begin_day
 from rating.lines import as_line, part_of, take_lines
@@ -20,6 +22,8 @@ from rating.numbers import charge_numbers, settle_numbers
 from rating.period import boundary, days_later
 from rating.request import recurring_lines
 from rating.terms import Tariff, Terms
+
+Used = TypeVar("Used")
 
 
 def period_boundary(terms: Terms, anchor: datetime, n: int) -> datetime:
@@ -87,6 +91,7 @@ def _open(
         included_s=tariff.included_s,
         allowance_left_s=tariff.included_s,
         whole_from=whole_from,
+        by_rate=None if tariff.card is None else ByRate(),
     )
     price = terms.price_micros
     if whole_from is not None:
@@ -221,6 +226,7 @@ def _close_period(books: Books, account: Account, period: Period, at: datetime) 
         "usage_micros": period.usage_micros,
         "overage_micros_per_minute": terms.overage_micros_per_minute,
         "connection_fee_micros": terms.connection_fee_micros,
+        **_by_rate(period.by_rate),
         "adjustments": [
             {"period_start": a.period_start, "calls": a.calls, "billed_s": a.billed_s, "amount_micros": a.amount_micros}
             for a in adjustments
@@ -232,6 +238,26 @@ def _close_period(books: Books, account: Account, period: Period, at: datetime) 
         **due_dates(terms, period.end),
     }
     books.emit_billing("cycle.closed", account, at, content, period.subscription_id)
+
+
+def _by_rate(by_rate: ByRate | None) -> dict[str, Any]:
+    """Overage by rate and fees by amount, ascending, the rest last; nothing for terms without a rate card."""
+    if by_rate is None:
+        return {}
+    return {
+        "overage_rates": [
+            {"rate_micros_per_minute": None if rate == OTHERS else rate, **asdict(used)}
+            for rate, used in _ascending(by_rate.rates)
+        ],
+        "connection_fees": [
+            {"connection_fee_micros": None if fee == OTHERS else fee, **asdict(used)}
+            for fee, used in _ascending(by_rate.fees)
+        ],
+    }
+
+
+def _ascending(used: dict[int, Used]) -> list[tuple[int, Used]]:
+    return sorted(used.items(), key=lambda item: (item[0] == OTHERS, item[0]))
 
 
 def change_status(books: Books, account: Account, at: datetime, status: str) -> None:

@@ -7,7 +7,7 @@ restore. Nothing here raises for bad input; an exception is a defect, and the wo
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -18,6 +18,7 @@ from rating.access import review_access
 from rating.agency_sums import Told
 from rating.books import AccessOfAgency, Books, Refusal, Rules
 from rating.calls import check_call, rate_call
+from rating.cards import NO_CARDS, Cards
 from rating.changes import adjust_wallet, apply_pack, set_cap, set_caps
 from rating.cycle import advance
 from rating.facts import (
@@ -95,6 +96,18 @@ def decode_position(value: bytes) -> PositionRecord:
     return _decode_position(memoryview(ledger.POSITION_STATE.upgraded(value))[1:])
 
 
+def cards_named(value: bytes | None) -> set[str]:
+    """Ids of the rate cards that a record of the log names: to be loaded before it is folded."""
+    if value is None or (b"rate_card" not in value and b"\\" not in value):
+        return set()
+    try:
+        fact = decode(value)
+    except Undecodable:
+        return set()
+    terms = fact.terms if isinstance(fact, SubscriptionStarted | SubscriptionChanged) else None
+    return set() if terms is None or terms.rate_card is None else {terms.rate_card}
+
+
 class LogRecord(Protocol):
     """A record of the log as the consumer gives it."""
 
@@ -132,7 +145,14 @@ class Fold:
         forwards: records that belong elsewhere, to be written there in the same transaction.
     """
 
-    def __init__(self, partition: int, partitions: int | None, seen: SeenCalls, slice_accounts: int = 2_000) -> None:
+    def __init__(
+        self,
+        partition: int,
+        partitions: int | None,
+        seen: SeenCalls,
+        slice_accounts: int = 2_000,
+        cards: Cards = NO_CARDS,
+    ) -> None:
         """Start with empty books.
 
         Args:
@@ -140,6 +160,7 @@ class Fold:
             partitions: how many there are, to find records that belong elsewhere; None for no such check.
             seen: the calls rated before.
             slice_accounts: most accounts that a tick changes before it asks for a commit.
+            cards: rate cards by id; a fact that names one must find it here (`cards_named`).
         """
         self.partition = partition
         self.partitions = partitions
@@ -147,7 +168,7 @@ class Fold:
         self.slice_accounts = slice_accounts
         self.position = 0
         self.forwards: list[Forward] = []
-        self.books = Books(partition)
+        self.books = Books(partition, cards)
         self._clock_s = -1
         self._latest_end = END_OF_TIME
         # Rated, and not yet told to `seen`; no tick comes in between.
@@ -280,7 +301,12 @@ class Fold:
             raise Refusal(
                 "impossible_times", f"ends more than {books.rules.max_future_s} s after the partition's clock"
             )
-        rate_call(books, account, call, duration_s)  # type: ignore[arg-type]
+        try:
+            rate_call(books, account, call, duration_s)  # type: ignore[arg-type]
+        except Refusal:
+            # The period that the call ended in may have been opened, and with it a cap begins anew.
+            review_access(books, account, call.ended_at)  # type: ignore[arg-type]
+            raise
         books.touched[account_id] = account  # type: ignore[assignment]
         self._rated[digest] = books.offset
 
@@ -541,13 +567,48 @@ class Fold:
                 terms = decode_terms(memoryview(ledger.TERMS_STATE.upgraded(value))[1:])
                 # By the id that the accounts know them by: an older version's terms have another hash today.
                 terms_id = key[len(ledger.TERMS) :]
+                # Its card comes when all was restored.
                 self.books.tariffs[terms_id] = Tariff(terms, terms_id)
         except msgspec.MsgspecError as error:
             raise StateError(str(error)) from None
 
-    def restored(self) -> None:
-        """The ledger was read to its end: find out what is due when, without decoding the accounts."""
+    def cards_needed(self, accounts: Set[str] | None = None) -> set[str]:
+        """Ids of the rate cards that the terms restored so far name: all, or those of some accounts."""
+        terms = (self.books.tariffs[terms_id].terms for terms_id in self._terms_of(accounts))
+        return {card for one in terms if (card := one.rate_card) is not None}
+
+    def _terms_of(self, accounts: Set[str] | None) -> set[bytes]:
         books = self.books
+        if accounts is None:
+            return set(books.tariffs)
+        found: set[bytes] = set()
+        for account_id in accounts:
+            account = books.account(account_id)
+            if account is not None:
+                found.add(account.subscription.terms_id)
+                if account.subscription.next_terms_id is not None:
+                    found.add(account.subscription.next_terms_id)
+                found.update(one.terms_id for one in books.history(account_id).subscriptions)
+                found.update(one.terms_id for one in account.periods)
+        return found
+
+    def restored(self, accounts: Set[str] | None = None) -> None:
+        """The ledger was read to its end, and the cards needed are there: find out what is due when.
+
+        Args:
+            accounts: those whose cards are needed; None for all.
+
+        Raises:
+            StateError: a rate card is not there.
+        """
+        books = self.books
+        for terms_id in self._terms_of(accounts):
+            terms = books.tariffs[terms_id].terms
+            if terms.rate_card is not None:
+                card = books.cards.get(terms.rate_card)
+                if card is None:
+                    raise StateError(f"rate card {terms.rate_card}, of plan {terms.plan}, is gone: import it again")
+                books.tariffs[terms_id] = Tariff(terms, terms_id, card)
         for account_id, value in books.accounts.items():
             due = ledger.due_of(value) if type(value) is bytes else None
             if due is not None:

@@ -29,7 +29,7 @@ def start_subscription(books: Books, account: Account | None, fact: Subscription
     """Put an account on terms; the first subscription makes the account.
 
     Raises:
-        Refusal: ``already_subscribed``, ``wrong_currency``.
+        Refusal: ``already_subscribed``, ``wrong_currency``, ``unknown_rate_card``.
     """
     terms = fact.terms
     at = fact.at.astimezone(UTC)
@@ -70,7 +70,7 @@ def change_subscription(books: Books, account: Account, fact: SubscriptionChange
     """Put a subscription on other terms, now or from its next period on.
 
     Raises:
-        Refusal: ``wrong_currency``, ``illegal_change``.
+        Refusal: ``wrong_currency``, ``illegal_change``, ``unknown_rate_card``.
     """
     terms = fact.terms
     if account.currency != terms.currency:
@@ -93,10 +93,10 @@ def _change_now(books: Books, account: Account, fact: SubscriptionChanged) -> No
     if ahead.subscription.opened == 0:
         raise Refusal("illegal_change", "a trial changes at its end; use when next_period")
     _check_split(ahead.start, at)
+    tariff = books.tariff_of(fact.terms)
     period = bring_forward(books, account, at)
     credit_rest(account, period, books.tariffs[period.terms_id].terms.price_micros, at)
     account.subscription.next_terms_id = None
-    tariff = books.tariff_of(fact.terms)
     split_period(books, account, at, tariff.terms_id)
 
 

@@ -29,6 +29,13 @@ def rounding_to_minor_unit(amount_micros: int, digits: int) -> int:
     return rounded - amount_micros
 
 
+def micros_text(amount_micros: int) -> str:
+    """Micros as a decimal number of units, without needless places: 120,000 is ``0.12``."""
+    units, places = divmod(abs(amount_micros), MICROS)
+    text = f"{units}.{places:06d}".rstrip("0").removesuffix(".")
+    return f"-{text}" if amount_micros < 0 else text
+
+
 def cost_micros(seconds: int, rate_micros_per_minute: int) -> int:
     """Price of whole seconds at a rate per minute, in micros, rounded half up."""
     return (seconds * rate_micros_per_minute + 30) // 60

@@ -99,9 +99,13 @@ class SpecialCall(RatedCall, kw_only=True, gc=False):
 
     Attributes:
         cut: the call was longer than the terms' ``max_call_s``, and is rated as if it had lasted that long.
+        rate_micros_per_minute: of terms with a rate card, the rate; None where there is none (overage is blocked).
+        rate_prefix: the prefix of the card's row; None: no row matches, the terms' rate.
     """
 
     cut: bool | UnsetType = UNSET
+    rate_micros_per_minute: int | UnsetType | None = UNSET
+    rate_prefix: str | UnsetType | None = UNSET
 
 
 encode = msgspec.json.Encoder().encode

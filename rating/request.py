@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from rating.money import rounding_to_minor_unit
+from rating.money import micros_text, rounding_to_minor_unit
 from rating.terms import Terms
 
 
@@ -115,17 +115,12 @@ def _usage_request(event: Mapping[str, Any]) -> Built:
     for kind, seconds in (("allowance", event["allowance_s"]), ("wallet", event["wallet_s"])):
         if seconds:
             lines.append(line(kind, kind, f"Used from the {kind}", seconds, "second", 0, start, end))
-    if event["overage_s"]:
-        rate = event["overage_micros_per_minute"]
-        overage = line("overage", "overage", "Overage", event["overage_s"], "second", rate // 60, start, end)
-        lines.append(overage)
-        difference = event["overage_micros"] - overage["amount_micros"]
-        if difference:
-            lines.append(_call_rounding(difference, start, end))
-    if event["fee_micros"]:
-        price = event["connection_fee_micros"]
-        fees = event["fee_micros"] // price
-        lines.append(line("connection_fee", "connection_fee", "Connection fees", fees, "call", price, start, end))
+    overage = _overage_lines(event)
+    lines.extend(overage)
+    difference = event["overage_micros"] - sum(one["amount_micros"] for one in overage)
+    if difference:
+        lines.append(_call_rounding(difference, start, end))
+    lines.extend(_fee_lines(event))
     for adjusted in event["adjustments"]:
         if adjusted["amount_micros"]:
             of = adjusted["period_start"]
@@ -135,6 +130,49 @@ def _usage_request(event: Mapping[str, Any]) -> Built:
             )
     lines.extend(event.get("lines", ()))
     return f"{event['subscription_id']}:{_stamp(start)}:usage", "usage", lines
+
+
+def _overage_lines(event: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One line, or of terms with a rate card one for each rate."""
+    start, end = event["period_start"], event["period_end"]
+    if "overage_rates" not in event:
+        if not event["overage_s"]:
+            return []
+        price = event["overage_micros_per_minute"] // 60
+        return [line("overage", "overage", "Overage", event["overage_s"], "second", price, start, end)]
+    lines = []
+    for used in event["overage_rates"]:
+        rate, seconds = used["rate_micros_per_minute"], used["overage_s"]
+        if rate is None:
+            text = f"Overage at further rates, {seconds} s"
+            lines.append(line("overage:others", "overage", text, 1, "period", used["overage_micros"], start, end))
+        else:
+            text = f"Overage at {micros_text(rate)} {event['currency']} a minute"
+            lines.append(line(f"overage:{rate}", "overage", text, seconds, "second", rate // 60, start, end))
+    return lines
+
+
+def _fee_lines(event: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One line, or of terms with a rate card one for each fee."""
+    start, end = event["period_start"], event["period_end"]
+    text = "Connection fees"
+    if "connection_fees" not in event:
+        if not event["fee_micros"]:
+            return []
+        price = event["connection_fee_micros"]
+        calls = event["fee_micros"] // price
+        return [line("connection_fee", "connection_fee", text, calls, "call", price, start, end)]
+    lines = []
+    for used in event["connection_fees"]:
+        fee, calls = used["connection_fee_micros"], used["calls"]
+        if fee is None:
+            others = f"{text} of further amounts, {calls} calls"
+            lines.append(
+                line("connection_fee:others", "connection_fee", others, 1, "period", used["fee_micros"], start, end)
+            )
+        else:
+            lines.append(line(f"connection_fee:{fee}", "connection_fee", text, calls, "call", fee, start, end))
+    return lines
 
 
 def _call_rounding(difference: int, start: Any, end: Any) -> dict[str, Any]:

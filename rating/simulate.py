@@ -9,18 +9,20 @@ import msgspec
 
 from rating.agencies import AgencyFold
 from rating.agency_facts import TYPES as AGENCY_TYPES
+from rating.cards import NO_CARDS, Cards
 from rating.fold import Fold
 from rating.outputs import DeadLetter, Output, encode
 from rating.seen import SeenInMemory
 
 
-def simulate_encoded(lines: Iterable[bytes]) -> Iterator[bytes]:
+def simulate_encoded(lines: Iterable[bytes], cards: Cards = NO_CARDS) -> Iterator[bytes]:
     """Fold JSON lines and give each output as one encoded line ``{"topic", "key", "value"}``.
 
     A line's number, counted from 0, is its offset. A line that cannot be rated becomes a ``dead-letters`` output. Facts
-    about agencies may stand among the others; each line is a transaction, so agencies are up to date after it.
+    about agencies may stand among the others; each line is a transaction, so agencies are up to date after it. Rate
+    cards are found in ``cards`` by id.
     """
-    fold, agencies = Fold(0, None, SeenInMemory()), AgencyFold(0, 1)
+    fold, agencies = Fold(0, None, SeenInMemory(), cards=cards), AgencyFold(0, 1)
     for offset, line in enumerate(lines):
         value = line.rstrip(b"\r\n")
         if b"agency." in value and _type_of(value) in AGENCY_TYPES:
@@ -59,9 +61,9 @@ def _type_of(value: bytes) -> Any:
     return kind if isinstance(kind, str) else None
 
 
-def simulate(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+def simulate(lines: Iterable[bytes], cards: Cards = NO_CARDS) -> Iterator[dict[str, Any]]:
     """Like `simulate_encoded`, decoded."""
-    return map(msgspec.json.decode, simulate_encoded(lines))
+    return map(msgspec.json.decode, simulate_encoded(lines, cards))
 
 
 def _encode_output(output: Output) -> bytes:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Literal
+from copy import copy
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import msgspec
 from msgspec import Meta
 
 from rating.period import Interval, zone
+
+if TYPE_CHECKING:
+    from rating.cards import Card
 
 LARGEST = 2**53
 MAX_YEARS = 100
@@ -30,10 +34,21 @@ Percent = Annotated[int, Meta(ge=1, le=LARGEST)]
 Days = Annotated[int, Meta(ge=0, le=MAX_DAYS)]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z0-9]{3,10}\Z")]
 
+CardId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+
 INCREMENTS = re.compile(r"([1-9][0-9]{0,15})/([1-9][0-9]{0,15})")
 # Outcomes billed where the terms do not say: an answered call and a voicemail.
 BILLED_BY_DEFAULT = {"answered": True, "voicemail": True}
 LONGEST = {"day": 36_525, "week": 5_217, "month": 12 * MAX_YEARS, "year": MAX_YEARS}
+# Rows of a card made ready for a tariff and kept for the calls to come: more destinations than are called all the time.
+MOST_PRICED = 10_000
+
+
+def check_increments(increments: str) -> None:
+    """Raise ValueError where these are no increments."""
+    match = INCREMENTS.fullmatch(increments)
+    if not match or max(map(int, match.groups())) > LARGEST:
+        raise ValueError(f"increments must be first/next in seconds such as 60/6, not {increments[:40]!r}")
 
 
 class Cap(msgspec.Struct, frozen=True):
@@ -140,6 +155,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         increments: ``first/next``: seconds of the first increment and of each further one.
+        rate_card: the card that prices calls; where no row of it matches, the terms' own rate does.
         overage: ``billed`` at the overage rate, or ``blocked``: written off, and access is off while pools are empty.
         packs: whether packs may be applied: all, none, or those named.
         late_window_s: how long after its end a period stays open for its own calls.
@@ -179,14 +195,13 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     max_call_s: Annotated[int, Meta(ge=1, le=LARGEST)] | None = None
     unusual_usage: bool = False
     forecast_alert: bool = False
+    rate_card: CardId | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError (a decoding error for msgspec) where fields do not fit each other."""
-        match = INCREMENTS.fullmatch(self.increments)
-        if not match or max(map(int, match.groups())) > LARGEST:
-            raise ValueError(f"increments must be first/next in seconds such as 60/6, not {self.increments[:40]!r}")
-        if self.overage == "billed" and self.overage_micros_per_minute is None:
-            raise ValueError("overage_micros_per_minute is required where overage is billed")
+        check_increments(self.increments)
+        if self.overage == "billed" and self.overage_micros_per_minute is None and self.rate_card is None:
+            raise ValueError("overage_micros_per_minute is required where overage is billed and there is no rate_card")
         if self.interval_count > LONGEST[self.interval]:
             raise ValueError(f"a period may last at most {MAX_YEARS} years")
         zone(self.timezone)
@@ -207,10 +222,26 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class NotLoaded:
+    """Stands for a card until it is loaded. Calls must not be priced before."""
+
+    least_rate = 0
+
+    def find(self, to_number: str | None, direction: str, tier: str | None) -> int | None:
+        """Raise LookupError."""
+        raise LookupError("the rate card was not loaded")
+
+
 class Tariff:
     """Terms made ready for arithmetic: seconds instead of minutes, sets instead of policies.
 
+    Where the terms have a rate card, `priced` gives a copy that has the price of the row for a call.
+
     Attributes:
+        card: the terms' rate card, None for terms without one.
+        prefix: of a copy, the prefix of its row; None for the terms' own rate.
+        pools: of a copy, whether pools are drawn on.
+        least_rate: the lowest rate above 0 that credit may be drawn at; 0 if there is none.
         terms_id: 16 bytes, the hash of the terms' content as it was first written to the ledger.
         included_s: allowance of a period, in seconds.
         rate: overage rate in micros per minute; 0 where there is none.
@@ -222,17 +253,22 @@ class Tariff:
     """
 
     __slots__ = (
+        "_priced",
         "billed_outcomes",
         "blocked",
+        "card",
         "fee_micros",
         "first",
         "free_below_s",
         "has_rate",
         "included_s",
+        "least_rate",
         "levels",
         "longest_s",
         "minimum_s",
         "next",
+        "pools",
+        "prefix",
         "rate",
         "terms",
         "terms_id",
@@ -240,7 +276,7 @@ class Tariff:
         "watched",
     )
 
-    def __init__(self, terms: Terms, terms_id: bytes | None = None) -> None:
+    def __init__(self, terms: Terms, terms_id: bytes | None = None, card: Card | None = None) -> None:
         self.terms = terms
         self.terms_id = terms_id or hashlib.blake2b(encode_terms(terms), digest_size=16).digest()
         first, following = terms.increments.split("/")
@@ -261,6 +297,49 @@ class Tariff:
         self.test_billed = bool(said.pop("test"))
         policy.update({outcome: billed for outcome, billed in said.items() if billed is not None})
         self.billed_outcomes = frozenset(outcome for outcome, billed in policy.items() if billed)
+        if card is None and terms.rate_card is not None:
+            card = cast("Card", NotLoaded())
+        self.card = card
+        self.prefix: str | None = None
+        self.pools = True
+        rates = [rate for rate in (self.rate, card.least_rate if card else 0) if rate]
+        self.least_rate = min(rates, default=0)
+        self._priced: dict[int, Tariff] = {}
+
+    def priced(self, to_number: str | None, direction: str, tier: str | None) -> Tariff:
+        """The tariff for a call of terms with a card: with the price of its row, or itself where no row matches."""
+        assert self.card is not None
+        index = self.card.find(to_number, direction, tier)
+        if index is None:
+            return self
+        priced = self._priced.get(index)
+        if priced is None:
+            if len(self._priced) >= MOST_PRICED:
+                self._priced.clear()
+            priced = self._priced[index] = self._at(index)
+        return priced
+
+    def _at(self, index: int) -> Tariff:
+        assert self.card is not None
+        row = self.card.rows[index]
+        priced = copy(self)
+        priced.prefix, priced.rate, priced.pools, priced.has_rate = (
+            row.prefix,
+            row.rate_micros_per_minute,
+            row.pools,
+            True,
+        )
+        if row.increments is not None:
+            first, following = row.increments.split("/")
+            priced.first, priced.next = int(first), int(following)
+        if row.connection_fee_micros is not None:
+            priced.fee_micros = row.connection_fee_micros
+        return priced
+
+    @property
+    def price_of_a_minute(self) -> int | None:
+        """The rate in micros per minute; None where there is none."""
+        return self.rate if self.prefix is not None else self.terms.overage_micros_per_minute
 
     def allows_pack(self, pack: str) -> bool:
         """Whether a pack of this name may be applied under these terms."""

@@ -57,8 +57,8 @@ def draw(tariff: Rate, billed_s: int, allowance_left_s: int, wallet_s: int, cred
 
 
 def pools_are_empty(tariff: Tariff, allowance_left_s: int, wallet_s: int, credit_micros: int) -> bool:
-    """Whether overage is blocked and the pools cannot give one more second."""
+    """Whether overage is blocked and the pools cannot give one more second, at the lowest rate there is."""
     if not tariff.blocked or allowance_left_s > 0 or wallet_s > 0:
         return False
-    rate = tariff.rate
+    rate = tariff.least_rate
     return not (credit_micros > 0 and rate > 0 and 60 * credit_micros + 29 >= rate)

@@ -13,14 +13,16 @@ from typing import Any
 from aiokafka.structs import ConsumerRecord
 
 from rating import ledger
-from rating.fold import Fold
+from rating.facts import account_of
+from rating.fold import Fold, cards_named
 from rating.outputs import DeadLetter
 from rating.partitioner import partition_of
 from rating.seen import SeenInMemory
 from streams.administration import check_topics
+from streams.cards import CardShelf
 from streams.restore import read_to_end, unreadable
 from streams.settings import Settings
-from streams.topics import ACCOUNT_EVENTS, LEDGER
+from streams.topics import ACCOUNT_EVENTS, LEDGER, RATE_CARDS
 
 # More facts than that behind, and the meter is not just busy: judging them here would take as long as rating them.
 MOST_PENDING = 20_000
@@ -36,12 +38,13 @@ class AccountView:
         certain: they were few enough to be taken into account.
     """
 
-    def __init__(self, account_id: str, fold: Fold, row: dict[str, Any] | None) -> None:
+    def __init__(self, account_id: str, fold: Fold, row: dict[str, Any] | None, shelf: CardShelf) -> None:
         self.account_id = account_id
         self.row = row
         self.pending = 0
         self.certain = True
         self._fold = fold
+        self._shelf = shelf
 
     def take(self, value: bytes | None, offset: int) -> None:
         """Take into account a fact that the meter has not rated yet."""
@@ -67,11 +70,12 @@ class AccountView:
         """Whether a fact of this id was applied to the account: another one would change nothing."""
         return fact_id in self._fold.books.history(self.account_id).fact_ids
 
-    def refusal(self, fact: bytes) -> tuple[str, str] | None:
+    async def refusal(self, fact: bytes) -> tuple[str, str] | None:
         """What the meter would say of a fact that came now: reason and detail of its dead letter, or None.
 
         The fact is taken into account from here on.
         """
+        await self._shelf.load(cards_named(fact))
         for _, _, value in self._apply(fact, self._fold.position):
             if isinstance(value, DeadLetter):
                 return value.reason, value.detail
@@ -92,20 +96,24 @@ async def view_account(settings: Settings, account_id: str) -> AccountView:
         BrokerUnreachable, TopicMissing: there is nothing to read from.
         LedgerUnusable: a ledger record of the account cannot be read by this version.
     """
-    partitions = await check_topics(settings, [LEDGER, ACCOUNT_EVENTS])
+    partitions = await check_topics(settings, [LEDGER, ACCOUNT_EVENTS, RATE_CARDS])
     partition = partition_of(account_id.encode(), partitions)
     kinds = (ledger.ACCOUNT, ledger.HISTORY, ledger.HOURS)
     own = {*(kind + account_id.encode() for kind in kinds), ledger.POSITION}
-    fold = Fold(partition, None, SeenInMemory())
+    shelf = CardShelf(settings, partitions)
+    fold = Fold(partition, None, SeenInMemory(), cards=shelf.cards)
     row = None
     found = await _latest(settings, partition, own)
     for record in found:
         _restore(fold, record)
         row = ledger.account_row(record.key, record.value) or row
-    fold.restored()
-    view = AccountView(account_id, fold, row)
+    await shelf.load(fold.cards_needed({account_id}))
+    fold.restored({account_id})
+    view = AccountView(account_id, fold, row, shelf)
     async for records in read_to_end(settings, settings.topic(ACCOUNT_EVENTS), partition, fold.position):
         for record in records:
+            if account_of(record.value) == account_id:
+                await shelf.load(cards_named(record.value))
             view.take(record.value, record.offset)
         if not view.certain:
             break

@@ -13,9 +13,12 @@ from collections import Counter
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
-from rating.fold import Fold
+from rating.fold import Fold, cards_named
 from rating.outputs import DeadLetter
 from rating.partitioner import partition_of
+from rating.versions import StateError
+from streams.cards import CardShelf
+from streams.errors import LedgerUnusable
 from streams.fenced import FencedPartition
 from streams.observe import (
     ACCOUNTS,
@@ -43,6 +46,7 @@ from streams.topics import (
     FORWARDED_HEADER,
     LEDGER,
     PAYMENT_REQUESTS,
+    RATE_CARDS,
     RATED_CALLS,
     REDRIVEN_HEADER,
     SEEN_CALLS,
@@ -52,6 +56,7 @@ from streams.worker import Progress
 NEEDS = (
     ACCOUNT_EVENTS,
     AGENCY_EVENTS,
+    RATE_CARDS,
     RATED_CALLS,
     BILLING_EVENTS,
     PAYMENT_REQUESTS,
@@ -73,17 +78,19 @@ RUN_RECORDS = 250
 class LedgerPartition(FencedPartition):
     """Rates one partition of the log."""
 
-    def __init__(self, tp: TP, settings: Settings, partitions: int) -> None:
+    def __init__(self, tp: TP, settings: Settings, partitions: int, shelf: CardShelf | None = None) -> None:
         """Make a worker that does nothing until it is opened.
 
         Args:
             tp: the partition of ``account-events``.
             settings: checked settings.
             partitions: how many partitions there are: accounts that belong elsewhere are passed on.
+            shelf: the rate cards of the process; None for some of its own.
         """
         super().__init__(tp, settings, LEDGER)
         self._seen = SeenCallsIndex(settings, tp.partition, self._show_progress)
-        self._fold = Fold(tp.partition, partitions, self._seen)
+        self._shelf = shelf or CardShelf(settings, partitions)
+        self._fold = Fold(tp.partition, partitions, self._seen, cards=self._shelf.cards)
         self._partitions = partitions
         # Where agencies' records go.
         self._home: dict[str, int] = {}
@@ -101,9 +108,17 @@ class LedgerPartition(FencedPartition):
         return self._fold.position
 
     async def open(self) -> None:
-        """Fence, restore the accounts, then let the index of rated calls catch up."""
+        """Fence, restore the accounts, load the rate cards they need, then let the index of rated calls catch up.
+
+        Raises:
+            LedgerUnusable: among others, a rate card that the ledger's terms name is not there.
+        """
         await super().open()
-        self._fold.restored()
+        await self._shelf.load(self._fold.cards_needed())
+        try:
+            self._fold.restored()
+        except StateError as error:
+            raise LedgerUnusable(f"{self.settings.topic(RATE_CARDS)}: {error}") from None
         await self._seen.open(self._fold.position)
         self._show()
 
@@ -141,6 +156,8 @@ class LedgerPartition(FencedPartition):
             if folded < len(run):
                 record = records[at]
                 forwarded, refused = self._look_at(record)
+                if named := cards_named(record.value):
+                    await self._shelf.load(named)
                 while not fold.fold(record.value, record.offset, record.key, forwarded, refused):
                     await self._store(records[done:at])
                     done = at

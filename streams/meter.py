@@ -12,6 +12,7 @@ from typing import Any
 from faust.types import TP
 
 from streams.administration import check_topics
+from streams.cards import CardShelf
 from streams.ledger import NEEDS, LedgerPartition
 from streams.settings import Settings, load_settings
 from streams.topics import ACCOUNT_EVENTS
@@ -29,10 +30,12 @@ class Ledgers(Workers):
         super().__init__(self._ledger, settings.flight_records, settings.batch_records)
         self._settings = settings
         self._partitions = 0
+        self._shelf: CardShelf | None = None
 
     async def assigned(self, partitions: Set[TP]) -> Mapping[TP, int]:
         """Open and close ledgers as partitions come and go."""
         self._partitions = await check_topics(self._settings, NEEDS)
+        self._shelf = self._shelf or CardShelf(self._settings, self._partitions)
         positions = await super().assigned(partitions)
         gc.collect()
         gc.freeze()
@@ -40,7 +43,7 @@ class Ledgers(Workers):
         return positions
 
     def _ledger(self, tp: TP) -> LedgerPartition:
-        return LedgerPartition(tp, self._settings, self._partitions)
+        return LedgerPartition(tp, self._settings, self._partitions, self._shelf)
 
 
 def make_meter(settings: Settings) -> RoleApp:

@@ -34,6 +34,7 @@ __all__ = [
     "LEDGER",
     "PAYMENT_REQUESTS",
     "RATED_CALLS",
+    "RATE_CARDS",
     "REDRIVEN_HEADER",
     "REDRIVES",
     "SEEN_CALLS",
@@ -44,6 +45,7 @@ __all__ = [
 ACCOUNT_EVENTS = "account-events"
 AGENCY_LEDGER = "agency-ledger"
 CATALOGUE = "catalogue"
+RATE_CARDS = "rate-cards"
 SEEN_CALLS = "seen-calls"
 LEDGER = "ledger"
 # Where the billing job keeps its positions.
@@ -93,6 +95,8 @@ TOPICS = (
     # What the meter tells about agencies, and what is decided about them: never deleted either.
     Topic(AGENCY_EVENTS, FOR_EVER),
     Topic(CATALOGUE, COMPACTED),
+    # As many partitions as the rest, so that tools need not know of another count; a card is in one of them.
+    Topic(RATE_CARDS, COMPACTED),
     Topic(RATED_CALLS, _kept(days=30)),
     # Never deleted either: they are few, and each must be asked for, however long the billing job was away.
     Topic(BILLING_EVENTS, FOR_EVER),

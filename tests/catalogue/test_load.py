@@ -25,7 +25,7 @@ PLAN_KEYS = (
     "agency, description, currency, timezone, price, every, included_minutes, overage, increments, minimum_s, "
     "connection_fee, free_below_s, outcomes, packs, due_days, grace_days, late_calls, late_window_s, "
     "allowance_alerts_percent, cap, trial_days, trial_included_minutes, cancel_credit, number_price, "
-    "max_call_s, unusual_usage, forecast_alert"
+    "max_call_s, unusual_usage, forecast_alert, rate_card"
 )
 AMOUNT = "an amount such as 49.00, with at most six decimal places"
 MINUTES = "a whole number from 0 to 150119987579016"

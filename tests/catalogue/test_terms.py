@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from catalogue.load import loads
+from catalogue.load import CatalogueError, loads
 from catalogue.terms import terms_of
 from rating.terms import Terms
 from tests.catalogue.strategies import catalogues
@@ -40,7 +40,7 @@ def test_the_terms_of_the_example():
         "free_below_s": 0, "outcomes": {}, "packs": ["boost-60"], "due_days": 0, "grace_days": 7,
         "late_calls": "next_period", "late_window_s": 0, "allowance_alerts_percent": [80, 90, 100], "cap": None,
         "trial_days": 0, "trial_included_minutes": None, "cancel_credit": "none",
-        "max_call_s": None, "unusual_usage": False, "forecast_alert": False,
+        "max_call_s": None, "unusual_usage": False, "forecast_alert": False, "rate_card": None,
     }  # fmt: skip
 
 
@@ -88,3 +88,31 @@ def test_a_cap_is_in_micros():
 
 def test_a_file_without_plans_has_none():
     assert list(loads(AGENCY).of_kind("plan")) == []
+
+
+def test_a_plan_names_its_rate_card_and_may_have_no_rate_beside_it():
+    card = "63e645921d125087262d88b533799e75"
+    plain, both, only = (
+        terms(fields)
+        for fields in (
+            "overage: 0.12 per minute",
+            f"overage: 0.12 per minute, rate_card: {card}",
+            f"overage: by card, rate_card: {card}",
+        )
+    )
+    assert (plain["rate_card"], both["rate_card"]) == (None, card)
+    assert (both["overage"], both["overage_micros_per_minute"]) == ("billed", 120_000)
+    assert (only["overage"], only["overage_micros_per_minute"]) == ("billed", None)
+    assert len({one["plan_version"] for one in (plain, both, only)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("overage: by card", "overage: by card needs a rate_card"),
+        ("rate_card: retail", "must be a rate card's id of 32 digits, as callmeter rates import prints it"),
+    ],
+)
+def test_a_card_is_named_by_its_id(fields, message):
+    with pytest.raises(CatalogueError, match=message):
+        terms(fields)

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from rating.simulate import simulate_encoded
+from tests.golden.cards import CARDS
 from tests.golden.story import story
 
 FOLDER = Path(__file__).parent
@@ -28,4 +29,4 @@ def read_log() -> list[bytes]:
 
 def outputs_of(lines: list[bytes]) -> list[bytes]:
     """What `callmeter simulate` prints for some records, line by line."""
-    return list(simulate_encoded(lines))
+    return list(simulate_encoded(lines, CARDS))

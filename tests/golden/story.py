@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.golden.cards import LANDLINES, RETAIL
+
 Fact = dict[str, Any]
 Line = Fact | bytes
 TERMS: Fact = {
@@ -103,6 +105,7 @@ def story() -> Iterator[Line]:
     yield from malformed()
     yield from lives()
     yield from numbers()
+    yield from rate_cards()
     yield from steps("2026-01-20T00:00:00Z", "2027-02-01T00:00:00Z", timedelta(days=13, hours=7))
     yield from watched()
     yield from topped_up()
@@ -519,6 +522,49 @@ def topped_up() -> Iterator[Line]:
     yield one.call("2027-01-12T12:00:00Z", 180, "no third one")
     yield one.fact("top_up.set", "2027-01-12T13:00:00Z", "off", top_up=None)
     yield one.call("2027-01-12T14:00:00Z", 60, "overage")
+
+
+def rate_cards() -> Iterator[Line]:
+    """Prices by destination, direction and tier; `tests.golden.cards` has the cards."""
+    card: Fact = {"rate_card": RETAIL.card_id, "included_minutes": 2, "increments": "30/30"}
+    one = Teller("acct_card")
+    yield one.started("2026-01-14T00:00:00Z", "a card, and a rate for what is not on it", "sub_card", **card)
+    for hour, (number, about, fields) in enumerate(
+        (
+            ("+4989123456", "outbound to 49: a row for outbound, of the allowance; a fee is money", {}),
+            ("+4989123456", "straddles the allowance, at 0.12 a minute", {}),
+            ("+4989123456", "outbound and gold: the direction goes before the tier", {"tier": "gold"}),
+            ("+4989123456", "inbound and gold: the row for gold", {"tier": "gold", "direction": "inbound"}),
+            ("+4989123456", "inbound: neither, so any number", {"direction": "inbound"}),
+            ("+493012345", "the longest prefix, 59 a minute, no fee", {}),
+            ("+493012345", "by the web and gold: free, but overage", {"direction": "web", "tier": "gold"}),
+            ("+19005550100", "a premium number draws on no pool", {}),
+            ("14155550100", "without a plus", {}),
+            (None, "no number: the row for any", {}),
+            ("anonymous", "no digits: the row for any", {}),
+        )
+    ):
+        yield one.call(f"2026-01-14T{hour // 2:02}:{hour % 2 * 30 + 10}:00Z", 95.5, about, to_number=number, **fields)
+        if hour == 5:
+            yield one.pack("2026-01-14T02:45:00Z", "minutes and credit", minutes=2, credit_micros=40_000)
+    two = Teller("acct_card_only")
+    only: Fact = {"rate_card": LANDLINES.card_id, "overage_micros_per_minute": None, "included_minutes": 0}
+    yield two.started("2026-01-14T00:00:00Z", "overage by the card only", "sub_only", **only)
+    yield two.call("2026-01-14T01:30:00Z", 61, "on the card", to_number="+4930123")
+    yield two.call("2026-01-14T02:30:00Z", 61, "not on the card: not rated", to_number="+33123")
+    yield two.call(
+        "2026-01-14T03:30:00Z", 0, "bills nothing, so it needs no rate", to_number="+33123", answered_at=None
+    )
+    three = Teller("acct_card_blocked")
+    blocked: Fact = {**only, "overage": "blocked", "late_calls": "write_off"}
+    yield three.started("2026-01-14T00:00:00Z", "blocked, prices by the card", "sub_blocked", **blocked)
+    yield three.pack("2026-01-14T01:00:00Z", "credit pays a second of the cheapest row", minutes=0, credit_micros=2)
+    yield three.call("2026-01-14T02:00:00Z", 60, "61 a minute: 2 micros pay 2 s", to_number="+4930123")
+    yield three.call("2026-01-14T03:00:00Z", 60, "not on the card: written off", to_number="+33123")
+    four = Teller("acct_card_refused")
+    yield four.started("2026-01-14T00:00:00Z", "no such card", rate_card="0" * 32)
+    yield four.started("2026-01-14T00:00:00Z", "no card's id", rate_card="retail")
+    yield four.started("2026-01-14T00:00:00Z", "a card in dollars", currency="EUR", **card)
 
 
 def malformed() -> Iterator[Line]:

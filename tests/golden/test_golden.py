@@ -9,9 +9,11 @@ from difflib import SequenceMatcher
 from pathlib import Path
 
 from rating.facts import TYPES
+from streams.cards import put_card
 from streams.topics import DEAD_LETTERS
 from tests.broker import process, produce, read_topic, wait_until
 from tests.golden import LOG, OUTPUTS, outputs_of, read_log, written_log
+from tests.golden.cards import CARDS
 
 RATING = Path(__file__).parents[2] / "rating"
 # Needs partitions; and a dead letter that was sent again.
@@ -107,6 +109,8 @@ def test_a_difference_is_told_field_by_field() -> None:
 async def test_the_meter_gives_the_golden_outputs(make_settings) -> None:
     settings = make_settings(partitions=1)
     golden = by_topic(golden_outputs())
+    for card in CARDS.values():
+        await put_card(settings, card)
     await produce(settings, read_log())
     with process(settings, "meter"):
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.oracle import named
 from tests.oracle.anchored import boundary
+from tests.oracle.rate_cards import card_in
 
 Terms = dict[str, Any]
 
@@ -62,6 +63,8 @@ class Period:
     drawn_after_close_s: int = 0
     fired: set[tuple[str, int]] = field(default_factory=set)
     fired_of_caps: dict[str, list[int]] = field(default_factory=dict)
+    by_rate: dict[int, Counter[str]] = field(default_factory=dict)
+    by_fee: dict[int, Counter[str]] = field(default_factory=dict)
 
     @property
     def is_last_part(self) -> bool:
@@ -178,6 +181,13 @@ class Account:
                 return used, limit * unit
         return None
 
+    def lowest_rate(self, period: Period) -> int:
+        """The least that a minute can cost that credit may be drawn for; 0 if there is none."""
+        rates = [period.terms["overage_micros_per_minute"] or 0]
+        card = card_in(period.terms)
+        rates.extend(row["rate_micros_per_minute"] for row in (card.rows if card else ()) if row["pools"])
+        return min((rate for rate in rates if rate > 0), default=0)
+
     def reasons_now(self) -> frozenset[str]:
         """Why the account's campaigns may not run, by what the book says at this moment."""
         reasons = set()
@@ -191,7 +201,7 @@ class Account:
                 reasons.add("cap_reached")
             if any(one["mode"] == "hard" and named.reached(self, one, period, 100) for one in self.caps):
                 reasons.add("cap_reached")
-            rate = period.terms["overage_micros_per_minute"] or 0
+            rate = self.lowest_rate(period)
             one_more = self.credit_micros > 0 and rate > 0 and (rate + 30) // 60 <= self.credit_micros
             if period.terms["overage"] == "blocked" and not (period.allowance_left_s or self.wallet_s or one_more):
                 reasons.add("pools_empty")

@@ -1,5 +1,6 @@
 """Rating one call that is neither refused nor a duplicate."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -9,7 +10,8 @@ from tests.oracle.book import Account, Period
 from tests.oracle.checks import MAX_INTEGER, Fact
 from tests.oracle.cycles import dates
 from tests.oracle.journal import Journal
-from tests.oracle.pricing import billed_and_fee, draw, is_allowed, lasted
+from tests.oracle.pricing import billed_and_fee, draw, is_allowed, lasted, terms_for
+from tests.oracle.rate_cards import card_in
 from tests.oracle.reading import Refused
 
 COUNTED = (
@@ -133,6 +135,7 @@ def _forecast(journal: Journal, account: Account, call: Fact, period: Period, cl
     if totals["overage_s"] + more["overage_s"] + more["written_off_s"] == 0:
         return
     fees = totals["fee_micros"] * whole // elapsed
+    has_rate = terms["overage"] == "blocked" or terms["overage_micros_per_minute"] is not None
     runs_out = None
     if totals["allowance_s"] and period.allowance_left_s:
         lasts = elapsed * period.included_s // totals["allowance_s"]
@@ -145,20 +148,31 @@ def _forecast(journal: Journal, account: Account, call: Fact, period: Period, cl
         call["ended_at"],
         ahead,
         period.included_s,
-        forecast_micros=totals["overage_micros"] + more["overage_micros"] + fees,
+        forecast_micros=totals["overage_micros"] + more["overage_micros"] + fees if has_rate else None,
         runs_out_at=runs_out,
     )
 
 
 def _drawn(account: Account, call: Fact, period: Period, allowance: int) -> Rated:
     """The call on the terms of `period`; no pool has changed yet."""
-    duration, billed, fee = billed_and_fee(call, period.terms)
-    drawn = draw(billed, allowance, account.wallet_s, account.credit_micros, period.terms)
+    terms = _terms(account, call, period)
+    duration, billed, fee = billed_and_fee(call, terms)
+    pools = (allowance, account.wallet_s, account.credit_micros) if terms["pools"] else (0, 0, 0)
+    drawn = draw(billed, *pools, terms)
     return _rated(account, call, period, duration, drawn, fee) | {"allowance_left_s": allowance - drawn["allowance_s"]}
 
 
+def _terms(account: Account, call: Fact, period: Period) -> Fact:
+    """The terms for this call, unless it bills seconds that have no price."""
+    terms = terms_for(call, period.terms)
+    _, billed, _ = billed_and_fee(call, terms)
+    if billed and terms["overage"] == "billed" and terms["overage_micros_per_minute"] is None:
+        raise Refused("no_rate", account.account_id)
+    return terms
+
+
 def _written_off(account: Account, call: Fact, period: Period) -> Rated:
-    duration, billed, _ = billed_and_fee(call, period.terms)
+    duration, billed, _ = billed_and_fee(call, _terms(account, call, period))
     drawn = draw(0, 0, 0, 0, period.terms) | {"written_off_s": billed}
     return _rated(account, call, period, duration, drawn, 0) | {"late": True}
 
@@ -185,7 +199,19 @@ def _rated(account: Account, call: Fact, period: Period, duration: int, drawn: d
         "credit_left_micros": account.credit_micros - drawn["credit_micros"],
         "late": False,
         **({"cut": True} if lasted(call) > duration else {}),
+        **_price(call, period),
     }
+
+
+def _price(call: Fact, period: Period) -> Rated:
+    """What calls of terms with a card tell besides."""
+    card = card_in(period.terms)
+    if card is None:
+        return {}
+    row = card.row_for(call)
+    if row is None:
+        return {"rate_micros_per_minute": period.terms["overage_micros_per_minute"], "rate_prefix": None}
+    return {"rate_micros_per_minute": row["rate_micros_per_minute"], "rate_prefix": row["prefix"]}
 
 
 def _take(journal: Journal, account: Account, rated: Rated, sums: dict[str, int]) -> None:
@@ -232,6 +258,12 @@ def _count(journal: Journal, account: Account, period: Period, rated: Rated) -> 
         account.today.rated.append(rated)
     totals.update({name: rated[name] for name in COUNTED})
     totals.update(calls=1, late=int(rated["late"]), overage_micros=rated["amount_micros"] - rated["fee_micros"])
+    overage = {"overage_s": rated["overage_s"], "overage_micros": rated["amount_micros"] - rated["fee_micros"]}
+    if overage["overage_s"] and "rate_prefix" in rated:
+        period.by_rate.setdefault(rated["rate_micros_per_minute"], Counter()).update(overage)
+    if rated["fee_micros"] and "rate_prefix" in rated:
+        fee = {"calls": 1, "fee_micros": rated["fee_micros"]}
+        period.by_fee.setdefault(rated["fee_micros"], Counter()).update(fee)
     used, included = totals["allowance_s"], period.included_s
     for level in sorted(period.terms["allowance_alerts_percent"]):
         if included and used * 100 >= level * included:

@@ -110,6 +110,11 @@ def increments(value: Any) -> tuple[int, int]:
     return positive(int(parts[1])), positive(int(parts[2]))
 
 
+def card_id(value: Any) -> str:
+    expect(re.fullmatch("[0-9a-f]{32}", text(value)) is not None)
+    return str(value)
+
+
 def one_of(*allowed: str) -> Check:
     def check(value: Any) -> str:
         expect(isinstance(value, str) and value in allowed)

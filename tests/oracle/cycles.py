@@ -157,6 +157,7 @@ def close(journal: Journal, account: Account, period: Period, at: datetime) -> N
         connection_fee_micros=terms["connection_fee_micros"],
         currency=terms["currency"],
         late_calls=totals["late"],
+        **_by_rate(period),
         adjustments=adjustments,
         adjustments_micros=adjusted,
         lines=lines,
@@ -165,6 +166,15 @@ def close(journal: Journal, account: Account, period: Period, at: datetime) -> N
     )
     period.closed = True
     account.last_closed = period
+
+
+def _by_rate(period: Period) -> dict[str, Any]:
+    """Of terms with a card: each rate and each fee with what it came to. A log has fewer than would be put together."""
+    if period.terms["rate_card"] is None:
+        return {}
+    rates = [{"rate_micros_per_minute": rate} | period.by_rate[rate] for rate in sorted(period.by_rate)]
+    fees = [{"connection_fee_micros": fee} | period.by_fee[fee] for fee in sorted(period.by_fee)]
+    return {"overage_rates": rates, "connection_fees": fees}
 
 
 def end(journal: Journal, account: Account, at: datetime) -> None:

@@ -8,6 +8,7 @@ from tests.oracle.anchored import days_later
 from tests.oracle.book import Account, Period, Rental, Subscription
 from tests.oracle.checks import MAX_INTEGER, Fact
 from tests.oracle.journal import Journal
+from tests.oracle.rate_cards import BY_ID
 from tests.oracle.reading import Refused
 
 
@@ -18,6 +19,7 @@ def started(journal: Journal, account: Account, fact: Fact) -> None:
         previous = last.status
         if last.status != "canceled" or (last.end is not None and at < last.end):
             raise Refused("already_subscribed", account.account_id)
+    check_card(account, terms)
     subscription = Subscription(fact["subscription_id"], at, terms, at)
     if terms["trial_days"] > 0:
         subscription.anchor = days_later(at, terms["trial_days"], terms["timezone"])
@@ -30,11 +32,23 @@ def started(journal: Journal, account: Account, fact: Fact) -> None:
     cycles.new_day(account, fact["clock"])
 
 
+def check_card(account: Account, terms: dict[str, Any]) -> None:
+    """The last thing that is looked at: is there such a card, in this currency?"""
+    if terms["rate_card"] is None:
+        return
+    card = BY_ID.get(terms["rate_card"])
+    if card is None:
+        raise Refused("unknown_rate_card", account.account_id)
+    if card.currency != terms["currency"]:
+        raise Refused("wrong_currency", account.account_id)
+
+
 def changed(journal: Journal, account: Account, fact: Fact) -> None:
     subscription, at = _running(account, fact), fact["at"]
     if subscription.end is not None:
         raise Refused("illegal_change", account.account_id)
     if fact["when"] == "next_period":
+        check_card(account, fact["terms"])
         subscription.pending = fact["terms"]
         return
     steps = _steps(subscription, at, beyond=False)
@@ -42,6 +56,7 @@ def changed(journal: Journal, account: Account, fact: Fact) -> None:
     trial = len(steps) == 1 and subscription.in_trial
     if trial or not cycles.same_rhythm(terms, fact["terms"]) or _second(at) <= _second(start):
         raise Refused("illegal_change", account.account_id)
+    check_card(account, fact["terms"])
     newest = _open_until(journal, account, at, beyond=False)
     _credit(account, newest, at)
     account.subscription.pending = None

@@ -5,6 +5,8 @@ from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from tests.oracle.rate_cards import CARDS, UNKNOWN
+
 ZONES = ("UTC", "America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kathmandu")
 RATES = (0, 1, 7, 29, 30, 31, 59, 60, 61, 119_999, 120_000, 1_234_567)
 LEVELS: tuple[list[int], ...] = ([80, 90, 100], [80, 90, 100], [100, 50], [1], [], [33, 66, 99, 100])
@@ -121,6 +123,13 @@ def some_terms(random: Random, currency: str) -> dict[str, Any]:
     if random.random() < 0.02:
         name = random.choice(("connection_fee_micros", "minimum_s", "included_minutes", "overage_micros_per_minute"))
         terms[name] = 2**53 // 60 if name == "included_minutes" else 2**53
+    if random.random() < 0.3:
+        of_currency = [card.card_id for card in CARDS if card.currency == currency]
+        terms["rate_card"] = random.choice(of_currency * 4 + [CARDS[0].card_id, UNKNOWN])
+        if overage == "billed" and random.random() < 0.3:
+            terms["overage_micros_per_minute"] = None
+    elif random.random() < 0.1:
+        terms["rate_card"] = None
     if overage == "blocked" and random.random() < 0.4:
         del terms["overage_micros_per_minute"]
     if random.random() < 0.15:

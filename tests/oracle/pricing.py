@@ -6,6 +6,7 @@ from math import ceil
 from typing import Any
 
 from tests.oracle.checks import Fact
+from tests.oracle.rate_cards import card_in
 from tests.oracle.reading import BILLED_BY_DEFAULT
 
 MICROSECOND = timedelta(microseconds=1)
@@ -25,6 +26,20 @@ def lasted(call: Fact) -> int:
 def is_billed(call: Fact, terms: dict[str, Any]) -> bool:
     policy = BILLED_BY_DEFAULT | terms["outcomes"]
     return bool(policy.get(call["outcome"], False) and (not call["test"] or policy.get("test", False)))
+
+
+def terms_for(call: Fact, terms: dict[str, Any]) -> dict[str, Any]:
+    """The terms as they are for this call: those of the row of their card, where there is one."""
+    card = card_in(terms)
+    row = card.row_for(call) if card else None
+    if row is None:
+        return terms | {"row": None, "pools": True}
+    own = {"overage_micros_per_minute": row["rate_micros_per_minute"], "pools": row["pools"], "row": row}
+    if row["increments"] is not None:
+        own["increments"] = tuple(int(part) for part in row["increments"].split("/"))
+    if row["connection_fee_micros"] is not None:
+        own["connection_fee_micros"] = row["connection_fee_micros"]
+    return terms | own
 
 
 def billed_and_fee(call: Fact, terms: dict[str, Any]) -> tuple[int, int, int]:

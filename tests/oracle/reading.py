@@ -11,6 +11,7 @@ from tests.oracle.checks import (
     MAX_INTEGER,
     Fact,
     Table,
+    card_id,
     currency,
     date,
     expect,
@@ -132,6 +133,7 @@ _terms = table(
         "max_call_s": optional(positive),
         "unusual_usage": (truth, False),
         "forecast_alert": (truth, False),
+        "rate_card": optional(card_id),
     }
 )
 
@@ -160,7 +162,8 @@ def top_up(value: Any) -> Fact:
 def terms(value: Any) -> Fact:
     frozen: Fact = _terms(value)
     expect(frozen["interval_count"] * DAYS[frozen["interval"]] <= LONGEST_DAYS)
-    expect(frozen["overage"] == "blocked" or frozen["overage_micros_per_minute"] is not None)
+    rates = (frozen["overage_micros_per_minute"], frozen["rate_card"])
+    expect(frozen["overage"] == "blocked" or rates != (None, None))
     return frozen
 
 

@@ -18,6 +18,10 @@ from tests.oracle.spoiling import spoiled
 Fact = dict[str, Any]
 MICROSECOND = timedelta(microseconds=1)
 OUTCOMES = ("answered",) * 8 + ("voicemail", "voicemail", "no_answer", "busy", "failed", "canceled")
+NUMBERS = (
+    *("+4930123456", "+4930123456", "+4930", "493", "+49", "+49171234567", "+14155550100", "+1415", "14", "+1", "1"),
+    *("+442079460000", "", "+", "++49", "anonymous", "+49 30", "sip:49", "\u0664\u0669", None),
+)
 # What happens next, and how often.
 STEPS = {
     "call": 46,
@@ -218,10 +222,13 @@ class LogWriter:
             fact["answered_at"] = None
         if random.random() < 0.1:
             del fact["answered_at"]
+        if random.random() < 0.6:
+            fact["to_number"] = random.choice(NUMBERS)
+            fact["tier"] = random.choice((None, None, "gold", "silver", ""))
         if random.random() < 0.3:
-            fact |= {"campaign_id": "camp_1", "agent_id": None, "from_number": "+14155550100", "to_number": None}
+            fact |= {"campaign_id": "camp_1", "agent_id": None, "from_number": "+14155550100"}
             fact |= {"cost_micros": random.choice((None, 0, *(40_000,) * 8, 2**53)), "test": random.random() < 0.5}
-            fact |= {"cost_currency": random.choice((None, "USD", "EUR")), "tier": random.choice((None, "gold"))}
+            fact |= {"cost_currency": random.choice((None, "USD", "EUR"))}
             fact["unheard_of"] = {"a": [1.5, None]}
         return fact
 

@@ -6,17 +6,20 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from rating.cards import Card, Row
 from rating.simulate import simulate
+from tests.oracle import rate_cards
 from tests.oracle.compare import first_difference, smallest
 from tests.oracle.oracle import run
 from tests.oracle.strategies import logs
 
 CASES = 10_000
+CARDS = {card.card_id: Card(card.name, card.currency, [Row(**row) for row in card.rows]) for card in rate_cards.CARDS}
 
 
 def outputs_of_core(lines: list[bytes]) -> list[dict[str, Any]]:
     """What `callmeter simulate` prints, as {"topic", "key", "value"}."""
-    return list(simulate(lines))
+    return list(simulate(lines, CARDS))
 
 
 def difference(lines: list[bytes]) -> str | None:

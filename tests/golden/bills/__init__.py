@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rating.cards import NO_CARDS, Cards
 from rating.request import request_for
 from rating.simulate import simulate
 from streams.units import minor_digits
@@ -21,9 +22,9 @@ Fact = dict[str, Any]
 class Bill:
     """What comes of a log: outputs by topic, and the payment requests that the billing job would ask for."""
 
-    def __init__(self, facts: Iterable[Fact], units: Mapping[str, int] | None = None) -> None:
+    def __init__(self, facts: Iterable[Fact], units: Mapping[str, int] | None = None, cards: Cards = NO_CARDS) -> None:
         self.lines = [json.dumps(fact).encode() for fact in facts]
-        self.outputs = list(simulate(self.lines))
+        self.outputs = list(simulate(self.lines, cards))
         asked = [request_for(event, lambda currency: minor_digits(currency, units or {})) for event in self.billing()]
         self.requests = [request for request in asked if request is not None]
 
