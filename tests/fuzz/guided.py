@@ -61,7 +61,7 @@ def test_one_input(data: bytes) -> None:
 
 
 def mutate(data: bytes, most: int, seed: int) -> bytes:
-    """Half of the time as libFuzzer does, half of the time as one who knows what a fact is."""
+    """Two times in five as libFuzzer does, else as one who knows what a fact is."""
     drawn = random.Random(seed)
     if drawn.random() < 0.4:
         return bytes(atheris.Mutate(data, most))
