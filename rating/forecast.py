@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from rating.terms import LARGEST
 from rating.waterfall import Drawdown, Rate, draw
 
 # In its first day a period tells too little.
@@ -28,7 +29,7 @@ class Standing(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """What a period comes to.
+    """What a period comes to; 2**53 stands for anything beyond, for the wire carries no more.
 
     Attributes:
         billed_s: seconds billed by its end.
@@ -68,8 +69,8 @@ def forecast(at: Standing, rate: Rate, has_rate: bool, now: datetime) -> Forecas
         lasts_s = elapsed_s * at.included_s // used_s
         runs_out_at = at.start + timedelta(seconds=lasts_s) if lasts_s < period_s else None
     return Forecast(
-        billed_s=billed_s,
+        billed_s=min(billed_s, LARGEST),
         beyond_s=at.overage_s + overage_s + written_off_s,
-        usage_micros=at.usage_micros + overage_micros + fees if has_rate else None,
+        usage_micros=min(at.usage_micros + overage_micros + fees, LARGEST) if has_rate else None,
         runs_out_at=runs_out_at,
     )

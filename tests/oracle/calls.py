@@ -136,6 +136,7 @@ def _forecast(journal: Journal, account: Account, call: Fact, period: Period, cl
         return
     fees = totals["fee_micros"] * whole // elapsed
     has_rate = terms["overage"] == "blocked" or terms["overage_micros_per_minute"] is not None
+    usage = min(totals["overage_micros"] + more["overage_micros"] + fees, MAX_INTEGER)
     runs_out = None
     if totals["allowance_s"] and period.allowance_left_s:
         lasts = elapsed * period.included_s // totals["allowance_s"]
@@ -146,9 +147,9 @@ def _forecast(journal: Journal, account: Account, call: Fact, period: Period, cl
         "forecast_overage",
         100,
         call["ended_at"],
-        ahead,
+        min(ahead, MAX_INTEGER),
         period.included_s,
-        forecast_micros=totals["overage_micros"] + more["overage_micros"] + fees if has_rate else None,
+        forecast_micros=usage if has_rate else None,
         runs_out_at=runs_out,
     )
 
