@@ -27,7 +27,7 @@ import msgspec
 from bench.figure import Run, size
 from bench.lab import Cost, Lab, cost_of, step
 from bench.load import PLAIN, TICK, Filler, account_id, call, subscription, write
-from bench.meter import START_TIMEOUT_S, Meter, MeterFailed, ends_reader, meter, partitions
+from bench.meter import Meter, MeterFailed, ends_reader, meter, partitions
 from rating.facts import MAX_FACT_BYTES
 from rating.fold import Fold
 from rating.ledger import ACCOUNT, HISTORY, decode_account, decode_history, encode_account, encode_history
@@ -271,7 +271,7 @@ async def watch(settings: Settings, running: Meter, topic: str, count: int) -> l
 async def _watched(running: Meter, readable: Callable[[], Awaitable[int]], count: int) -> list[Look]:
     looks: list[Look] = []
     before = await readable()
-    changed = began = time.perf_counter()
+    changed = time.perf_counter()
     while True:
         running.check()
         look = Look(time.perf_counter(), await readable() - before, cost_of(running.pid))
@@ -282,7 +282,7 @@ async def _watched(running: Meter, readable: Callable[[], Awaitable[int]], count
         quiet = look.at - changed
         if look.readable >= count and quiet > QUIET_S:
             break
-        if quiet > (PATIENCE_S if look.readable or look.at - began < START_TIMEOUT_S else 0):
+        if quiet > PATIENCE_S:
             raise MeterFailed(f"{look.readable:,} of {count:,} records came, and then none for {quiet:.0f} s")
         await asyncio.sleep(WATCH_S)
     # Before the first record, the process only starts.
