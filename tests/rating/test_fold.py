@@ -8,6 +8,7 @@ from rating.fold import Fold
 from rating.partitioner import partition_of
 from rating.seen import SeenInMemory
 from rating.versions import StateError
+from tests.oracle.strategies import written_log
 from tests.rating.builders import call, encode, fact, outputs, pack, refused, subscription, tick
 from tests.rating.logs import ACCOUNTS, a_log, by_topic_and_account
 
@@ -44,6 +45,13 @@ def fold_all(lines, partitions=1, restart_every=None, slice_accounts=2_000):
 @pytest.mark.parametrize("seed", range(5))
 def test_a_restart_after_any_record_changes_nothing(seed):
     lines = encode(a_log(seed))
+    assert fold_all(lines, restart_every=1) == fold_all(lines)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_restart_changes_nothing_whatever_the_accounts_live_through(seed):
+    """Trials, changes of plan, pauses, numbers, credits that wait: all of it is in the ledger, and nowhere else."""
+    lines = written_log(seed, 60)
     assert fold_all(lines, restart_every=1) == fold_all(lines)
 
 

@@ -123,3 +123,26 @@ def month() -> list[dict[str, Any] | bytes]:
         tick("2026-12-06T00:00:00Z"),
         call("late", ended="2026-11-20T10:10:00Z", answered="2026-11-20T10:00:00Z"),
     ]  # fmt: skip
+
+
+def lives() -> list[dict[str, Any] | bytes]:
+    """Facts after `month`: an account that rents numbers and changes its plan for less, so that a credit waits."""
+    less = {"plan": "less", "currency": "USD", "interval": "month", "overage": "blocked"}
+    own = {"account": "acct_4"}
+
+    def number(kind: str, fact_id: int, at: str, named: str, **fields: Any) -> dict[str, Any]:
+        return {**fact(kind, fact_id, at, **own, **fields), "number": named}
+
+    return [
+        subscription("2026-12-01T00:00:00Z", "acct_4", sub="sub_4", price_micros=31_000_000),
+        number("number.rented", 40, "2026-12-02T00:00:00Z", "+1", price_micros=2_000_000, label="desk"),
+        number("number.rented", 41, "2026-12-02T00:00:00Z", "+2", price_micros=2_000_000),
+        call("d1", "2026-12-02T10:01:00Z", "2026-12-02T10:00:00Z", **own, campaign_id="camp_4", from_number="+2"),
+        number("number.released", 42, "2026-12-03T00:00:00Z", "+2"),
+        call("d2", "2026-12-03T10:02:00Z", "2026-12-03T10:00:00Z", **own, campaign_id="camp_4", from_number="+2"),
+        # 28 of 31 days are left: 28.00 of 31.00.
+        fact(
+            "subscription.changed", 43, "2026-12-04T00:00:00Z", **own, subscription_id="sub_4", when="now", terms=less
+        ),
+        fact("subscription.paused", 44, "2026-12-05T00:00:00Z", **own, subscription_id="sub_4"),
+    ]
