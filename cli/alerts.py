@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 AgencyOption = Annotated[str | None, typer.Option("--agency", help="Only those of this agency.")]
 AccountOption = Annotated[str | None, typer.Option("--account", help="Only those of this account.")]
 TypeOption = Annotated[
-    str | None, typer.Option("--type", help="Only these: allowance, cap, stuck_call, unusual_usage, forecast_overage.")
+    str | None,
+    typer.Option("--type", help="Only these: allowance, cap, agency_cap, stuck_call, unusual_usage and so on."),
 ]
 
 # How often ClickHouse is asked for new ones.
@@ -37,12 +38,18 @@ COLUMNS = (
     "hour",
     "forecast_micros",
     "runs_out_at",
+    "cap",
+    "cap_on",
+    "cap_per",
+    "cap_mode",
+    "day_start",
 )
 # Their quantities are always seconds.
 OF_SECONDS = {"allowance", "stuck_call", "unusual_usage", "forecast_overage"}
 SELECT = (
     f"SELECT {', '.join(f'a.{name} AS {name}' for name in COLUMNS)},"
-    " s.currency AS currency, s.cap_minutes AS cap_minutes, s.cap_spend_micros AS cap_spend_micros"
+    " if(a.currency = '', s.currency, a.currency) AS currency,"
+    " s.cap_minutes AS cap_minutes, s.cap_spend_micros AS cap_spend_micros"
     " FROM alerts AS a LEFT JOIN accounts_current AS s ON s.agency_id = a.agency_id AND s.account_id = a.account_id"
 )
 
@@ -164,13 +171,16 @@ def _what(row: dict[str, Any]) -> str:
         return f"unusual hour {row['hour']:%Y-%m-%d %H}:00"
     if row["type"] == "forecast_overage":
         return "forecast beyond its minutes"
-    return f"{row['type']} {row['level']} %"
+    named = f" {row['cap']} ({row['cap_on']} per {row['cap_per']})" if row["cap"] else ""
+    return f"{row['type']}{named} {row['level']} %"
 
 
 def _quantity(row: dict[str, Any], value: int) -> str:
     """Minutes or money; only the number where the cap was changed since, for an alert does not tell its unit."""
     from cli.tables import duration_text, money_text
 
+    if row["cap_on"]:
+        return duration_text(value) if row["cap_on"] in ("minutes", "wallet") else money_text(value, row["currency"])
     if row["type"] in OF_SECONDS or row["limit_value"] == (row["cap_minutes"] or 0) * 60:
         return duration_text(value)
     if row["limit_value"] == row["cap_spend_micros"]:

@@ -10,6 +10,7 @@ from catalogue.store import decode as decode_entry
 from jobs.doctor.finding import Finding, failed, ok, warning
 from jobs.positions import LedgerPositions
 from jobs.reading import Offsets, TopicReader
+from rating.agencies import AgencyFold, totals_row
 from rating.fold import Fold
 from rating.seen import SeenInMemory
 from streams.administration import find_topics
@@ -17,7 +18,15 @@ from streams.errors import CallmeterError
 from streams.fenced import POSITION, decode_position
 from streams.restore import Restoring
 from streams.settings import Settings
-from streams.topics import ACCOUNT_EVENTS, BILLING_EVENTS, BILLING_LEDGER, CATALOGUE, LEDGER
+from streams.topics import (
+    ACCOUNT_EVENTS,
+    AGENCY_EVENTS,
+    AGENCY_LEDGER,
+    BILLING_EVENTS,
+    BILLING_LEDGER,
+    CATALOGUE,
+    LEDGER,
+)
 
 # How far a topic was read: its name, records so far, records in all.
 Show = Callable[[str, int, int], None]
@@ -51,9 +60,22 @@ def _catalogue(partition: int) -> Restore:
     return restore
 
 
-TOPICS = {LEDGER: _ledger, BILLING_LEDGER: _billing, CATALOGUE: _catalogue}
+def _agencies(partition: int) -> Restore:
+    """The second fold's own way to read, and the sink's."""
+    fold = AgencyFold(partition, partition + 1)
+
+    def restore(key: bytes, value: bytes | None) -> None:
+        fold.restore(key, value)
+        if value is not None:
+            totals_row(key, value)
+
+    return restore
+
+
+TOPICS = {LEDGER: _ledger, AGENCY_LEDGER: _agencies, BILLING_LEDGER: _billing, CATALOGUE: _catalogue}
 WHO_STOPS = {
     LEDGER: "the meter",
+    AGENCY_LEDGER: "the meter",
     BILLING_LEDGER: "the billing job",
     CATALOGUE: "every command that reads the catalogue",
 }
@@ -118,7 +140,11 @@ async def look_at_positions(settings: Settings) -> AsyncIterator[Finding]:
         TimeoutError: the broker stopped to answer.
     """
     found = await find_topics(settings)
-    for role, ledger, log in (("meter", LEDGER, ACCOUNT_EVENTS), ("billing job", BILLING_LEDGER, BILLING_EVENTS)):
+    for role, ledger, log in (
+        ("meter", LEDGER, ACCOUNT_EVENTS),
+        ("meter for agencies", AGENCY_LEDGER, AGENCY_EVENTS),
+        ("billing job", BILLING_LEDGER, BILLING_EVENTS),
+    ):
         if ledger not in found or log not in found or found[ledger].partitions != found[log].partitions:
             continue
         async with (
@@ -129,7 +155,9 @@ async def look_at_positions(settings: Settings) -> AsyncIterator[Finding]:
             positions = LedgerPositions(reader)
             await positions.refresh()
             standings = positions.meter() if ledger == LEDGER else {}
-            offsets = {at: one.offset for at, one in standings.items()} or positions.billing()
+            offsets = {at: one.offset for at, one in standings.items()} or (
+                positions.agencies() if ledger == AGENCY_LEDGER else positions.billing()
+            )
             starts, ends = await logs.starts(), await logs.ends()
         for finding in outside(
             f"position of the {role}", settings.topic(log), offsets, starts, ends, "It refuses to start"

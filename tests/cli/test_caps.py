@@ -1,7 +1,10 @@
 """`callmeter caps` on the real broker: what it writes for accounts and for agencies, and what it refuses."""
 
+from datetime import UTC, datetime
+
 import pytest
 
+from cli.alerts import _cells
 from streams.topics import ACCOUNT_EVENTS, AGENCY_EVENTS
 from tests.broker import produce, read_values
 from tests.cli.test_daily_commands import callmeter, shop  # noqa: F401
@@ -50,3 +53,17 @@ async def test_what_is_no_cap_is_refused_before_it_is_sent(shop, callmeter, argu
     ran = await callmeter("caps", "set", *arguments.split())
     assert ran.error.startswith(error)
     assert await read_values(shop, ACCOUNT_EVENTS) == await read_values(shop, AGENCY_EVENTS) == []
+
+
+@pytest.mark.parametrize(
+    ("on", "used", "shown"), [("minutes", 7_200, "120:00"), ("wallet", 60, "1:00"), ("margin", -5_500_000, "-5.50")]
+)
+def test_an_alert_of_a_named_cap_shows_its_name_and_its_unit(on, used, shown):
+    row = {
+        "at": datetime(2026, 11, 3, tzinfo=UTC), "agency_id": "acme", "account_id": "", "type": "agency_cap",
+        "level": 80, "used": used, "limit_value": used, "period_start": datetime(2026, 11, 1, tzinfo=UTC),
+        "cap": "all", "cap_on": on, "cap_per": "day", "currency": "USD", "cap_minutes": None, "cap_spend_micros": None,
+    }  # fmt: skip
+    cells = _cells(row)
+    assert cells[3] == f"agency_cap all ({on} per day) 80 %"
+    assert shown in cells[4]
