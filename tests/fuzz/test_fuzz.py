@@ -70,6 +70,7 @@ def test_duplicates_and_dead_letters_leave_nothing_in_memory() -> None:
             while not fold.fold(line, offset):
                 fold.outputs.clear()
             fold.outputs.clear()
+            fold.drain_agencies()
             fold.drain_ledger()
 
     # Twice over: what was refused for what had not been yet has been then.

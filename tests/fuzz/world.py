@@ -167,6 +167,7 @@ class World:
                     raise Broken(f"passed on with the key {forward.key!r}")
                 forwards[forward.partition].append((forward.value, True))
             fold.forwards.clear()
+        fold.drain_agencies()
         partition.stored.update(fold.drain_ledger())
         if self._random.random() < 0.05:
             self._restore(number)
@@ -205,6 +206,7 @@ class World:
         while not fold.fold(record.value, record.offset, record.key, bool(record.headers)):
             outputs += fold.outputs
             fold.outputs.clear()
+            fold.drain_agencies()
             partition.stored.update(fold.drain_ledger())
         outputs += fold.outputs
         fold.outputs.clear()
