@@ -64,6 +64,23 @@ class ByRate(msgspec.Struct, array_like=True, gc=False):
             of.calls += 1
             of.fee_micros += fee
 
+    def take_back(self, rate: int | None, overage_s: int, overage_micros: int, fee: int) -> None:
+        """Count a call no longer; what no call is left of is forgotten."""
+        if overage_s:
+            key = rate if rate is not None and rate in self.rates else OTHERS
+            at = self.rates[key]
+            at.overage_s -= overage_s
+            at.overage_micros -= overage_micros
+            if not at.overage_s:
+                del self.rates[key]
+        if fee:
+            key = fee if fee in self.fees else OTHERS
+            of = self.fees[key]
+            of.calls -= 1
+            of.fee_micros -= fee
+            if not of.calls:
+                del self.fees[key]
+
 
 class Period(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     """One open period ``[start, end)`` with its own terms and counters (seconds and micros).
@@ -288,6 +305,20 @@ class Account(msgspec.Struct, array_like=True, kw_only=True, gc=False):
         return self.periods[-1] if self.periods else None
 
 
+class Correction(msgspec.Struct, array_like=True, gc=False):
+    """A call that was corrected: rated calls as they stand in the topic, as JSON.
+
+    Attributes:
+        latest: its rating, the last one before it was voided.
+        former: other ratings that it had, the last one last.
+        voided: nothing of it stands.
+    """
+
+    latest: bytes
+    former: list[bytes] = []
+    voided: bool = False
+
+
 class History(msgspec.Struct, array_like=True, kw_only=True):
     """The cold state of an account.
 
@@ -296,9 +327,11 @@ class History(msgspec.Struct, array_like=True, kw_only=True):
         requests: payment requests by id: whole while they can still change, afterwards only their final status.
         subscriptions: ended ones, oldest first.
         rentals: numbers that are rented, or released and not settled yet, in the order they were rented.
+        corrections: calls that were corrected, by their ids.
     """
 
     fact_ids: set[str] = set()
     requests: dict[str, dict[str, Any] | str] = {}
     subscriptions: list[Subscription] = []
     rentals: list[Rental] = []
+    corrections: dict[str, Correction] = {}

@@ -65,7 +65,7 @@ class Sums:
 
     __slots__ = (
         "agency_id", "amount_micros", "billed_s", "calls", "cost_micros", "currency", "day", "end", "margin_micros",
-        "start",
+        "pending", "start",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +85,7 @@ class Sums:
 
     def clear(self) -> None:
         """Begin anew."""
+        self.pending = False
         self.calls = self.billed_s = self.amount_micros = self.cost_micros = self.margin_micros = 0
 
 
@@ -124,7 +125,8 @@ class AgencySums:
                 day = None if clock is None else day_of(clock, zone)
                 known = self._known[key] = Sums(agency_id, start, end, day, currency)
             sums = self._recent[agency_id] = known
-        if not sums.calls:
+        if not sums.pending:
+            sums.pending = True
             self._pending.append(sums)
         self.latest[agency_id] = sums
         return sums

@@ -49,7 +49,7 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
     late = written_off = False
     period = periods[-1] if periods else None
     if period is None or not period.start <= ended_at < period.end:
-        home = _find_home(books, account, ended_at)
+        home = find_home(books, account, ended_at)
         if isinstance(home, ClosedHome):
             newest = account.newest
             policy = books.tariffs[newest.terms_id].terms.late_calls if newest else "adjust"
@@ -136,7 +136,7 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
     if cap is not None:
         fire_cap_alerts(books, account, ended_at)
     if cut:
-        _fire_stuck(books, account, period, call, reported_s, duration_s)
+        fire_stuck(books, account, period, call, reported_s, duration_s)
     if tariff.watched:
         _watch(books, account, period, tariff, ended_at, billed_s)
     if allowance_s != billed_s and account.top_ups is not None and not written_off:
@@ -145,7 +145,7 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
         review_access(books, account, ended_at)
 
 
-def _fire_stuck(
+def fire_stuck(
     books: Books, account: Account, period: Period | ClosedPeriod, call: CallCompleted, reported_s: int, limit_s: int
 ) -> None:
     """Say that a call was longer than calls may be, once for each call."""
@@ -161,8 +161,12 @@ def _watch(books: Books, account: Account, period: Period, tariff: Tariff, ended
         fire_forecast_alert(books, account, period, ended_at)
 
 
-def _find_home(books: Books, account: Account, ended_at: datetime) -> Period | ClosedHome:
-    """The open period that a call belongs to, opening it if it comes next; or the closed one."""
+def find_home(books: Books, account: Account, ended_at: datetime) -> Period | ClosedHome:
+    """The open period that a call belongs to, opening it if it comes next; or the closed one.
+
+    Raises:
+        Refusal: ``no_subscription``.
+    """
     for period in account.periods:
         if period.start <= ended_at < period.end:
             return period
@@ -214,7 +218,7 @@ def _adjust(books: Books, account: Account, call: CallCompleted, duration_s: int
     start = home.period_start
     _give_out(books, account, call, subscription_id, start, duration_s, billed_s, fee, drawn, left_s, True, extras)
     if cut:
-        _fire_stuck(books, account, ClosedPeriod(subscription_id, start, start, 0), call, reported_s, duration_s)
+        fire_stuck(books, account, ClosedPeriod(subscription_id, start, start, 0), call, reported_s, duration_s)
     at_once = account.newest is None
     if not at_once:
         if adjustment is None:

@@ -161,6 +161,32 @@ class TopUpSet(AccountFact, frozen=True, kw_only=True, tag="top_up.set"):
     top_up: TopUp | None
 
 
+class CallCorrected(AccountFact, frozen=True, kw_only=True, tag="call.corrected"):
+    """A call that was rated was another one: all its fields again. ``corrects`` is its ``call_id``."""
+
+    corrects: Id
+    campaign_id: Id | None = None
+    agent_id: Id | None = None
+    direction: Literal["inbound", "outbound", "web"]
+    from_number: str | None = None
+    to_number: str | None = None
+    started_at: Time
+    answered_at: Time | None = None
+    ended_at: Time
+    outcome: Literal["answered", "voicemail", "no_answer", "busy", "failed", "canceled"]
+    test: bool = False
+    tier: str | None = None
+    cost_micros: Count | None = None
+    cost_currency: Currency | None = None
+
+
+class CallVoided(AccountFact, frozen=True, kw_only=True, tag="call.voided"):
+    """A call that was rated was none."""
+
+    call_id: Id
+    reason: str = ""
+
+
 class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a payment request: ``amount_micros = quantity * unit_price_micros``, but for ``call_rounding``."""
 
@@ -255,6 +281,8 @@ AnyAccountFact = (
     | CapSet
     | CapsSet
     | TopUpSet
+    | CallCorrected
+    | CallVoided
     | PaymentRequestCreated
     | PaymentRequestSettled
 )
@@ -275,6 +303,8 @@ TYPES = frozenset(
         CapSet,
         CapsSet,
         TopUpSet,
+        CallCorrected,
+        CallVoided,
         PaymentRequestCreated,
         PaymentRequestSettled,
         AgencyAccess,
@@ -289,6 +319,7 @@ _fraction_too_long = re.compile(rb"\.[0-9]{7}").search
 # A full stop or a digit spelled as an escape: what it stands in must be looked at unescaped.
 _escaped_fraction = re.compile(rb"\\u00(?:2[eE]|3[0-9])").search
 _time_with_long_fraction = re.compile(r"\d{4}-\d\d-\d\d.\d\d:\d\d:\d\d\.\d{7}").match
+_DATES = frozenset(("period_start", "period_end", "due_at", "grace_ends_at"))
 _TIME_FIELDS = frozenset(
     ("at", "started_at", "answered_at", "ended_at", "period_start", "period_end", "due_at", "grace_ends_at")
 )
@@ -351,7 +382,7 @@ def _check_times(fact: msgspec.Struct) -> None:
     for name in _TIME_FIELDS.intersection(fact.__struct_fields__):
         at = getattr(fact, name)
         if at is not None:
-            _check_span(name, at, END_OF_TIME if name == "at" else END_OF_DATES)
+            _check_span(name, at, END_OF_DATES if name in _DATES else END_OF_TIME)
     if type(fact) is PaymentRequestCreated:
         for line in fact.lines:
             _check_times(line)

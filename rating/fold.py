@@ -20,6 +20,7 @@ from rating.books import AccessOfAgency, Books, Refusal, Rules
 from rating.calls import check_call, rate_call
 from rating.cards import NO_CARDS, Cards
 from rating.changes import adjust_wallet, apply_pack, set_cap, set_caps
+from rating.corrections import correct_call
 from rating.cycle import advance
 from rating.facts import (
     END_OF_TIME,
@@ -27,6 +28,8 @@ from rating.facts import (
     AgencyAccess,
     AnyAccountFact,
     CallCompleted,
+    CallCorrected,
+    CallVoided,
     CapSet,
     CapsSet,
     NumberReleased,
@@ -233,6 +236,7 @@ class Fold:
         key: bytes | None = None,
         forwarded: bool = False,
         refused_s: int | None = None,
+        rated: bytes | None = None,
     ) -> bool:
         """Fold one record.
 
@@ -242,6 +246,7 @@ class Fold:
             key: its key, used for a dead letter whose account is unreadable.
             forwarded: another partition passed it on to this one.
             refused_s: of a dead letter that was sent again, when it was first refused, in unix seconds of the clock.
+            rated: of a correction, the rated call that it corrects (see `corrected_call`), None where it is not found.
 
         Returns:
             True when the record is done. False when a large tick has more to do: commit, then call again with the same
@@ -263,7 +268,7 @@ class Fold:
                 if not self._change_access(fact):
                     return False
             else:
-                self._account_fact(fact, value, forwarded)
+                self._account_fact(fact, value, forwarded, rated)
         except (Undecodable, Refusal) as refusal:
             self._dead_letter(refusal.reason, str(refusal), value, key)
         self.position = offset + 1
@@ -316,7 +321,9 @@ class Fold:
             self.seen.put(self._rated, self._clock_s)
             self._rated.clear()
 
-    def _account_fact(self, fact: AnyAccountFact, value: bytes | None, forwarded: bool) -> None:
+    def _account_fact(
+        self, fact: AnyAccountFact, value: bytes | None, forwarded: bool, rated: bytes | None = None
+    ) -> None:
         books = self.books
         account = books.account(fact.account_id)
         if account is None:
@@ -360,12 +367,27 @@ class Fold:
                         set_caps(books, account, fact)
                     case TopUpSet():
                         set_top_up(books, account, fact)
+                    case CallCorrected() | CallVoided():
+                        correct_call(books, account, fact, rated, self._latest_end)
                     case PaymentRequestCreated():
                         create_request(books, account, fact)
         books.changed_history(fact.account_id).fact_ids.add(fact.fact_id)
         changed = books.account(fact.account_id)
         if changed is not None:
             books.touch(changed)
+
+    def corrected_call(self, value: bytes | None) -> str | None:
+        """The call whose first rating has to be looked for before a record is folded; None for most records."""
+        if not value or (b"call.corrected" not in value and b"call.voided" not in value):
+            return None
+        try:
+            fact = decode(value)
+        except Undecodable:
+            return None
+        if not isinstance(fact, CallCorrected | CallVoided) or fact.account_id not in self.books.accounts:
+            return None
+        call_id = fact.call_id if isinstance(fact, CallVoided) else fact.corrects
+        return None if call_id in self.books.history(fact.account_id).corrections else call_id
 
     def _tick(self, tick: Tick) -> bool:
         books = self.books

@@ -22,7 +22,7 @@ from rating.versions import Layout, StateError, same
 # 2: caps that have a name, cost and margin of a period, parts of a period, lines that wait, numbers, terms to come,
 # the newest hour, top-ups, usage by rate.
 ACCOUNT_STATE = Layout("account", version=2, upgrades={1: same})
-# 2: numbers.
+# 2: numbers, corrected calls.
 HISTORY_STATE = Layout("history", version=2, upgrades={1: same})
 # 2: trials, credit for those who cancel, longest call, what is watched,
 # rate cards.

@@ -98,6 +98,8 @@ class SpecialCall(RatedCall, kw_only=True, gc=False):
     """A rated call with what most calls do not have; what is unset is left out of its record.
 
     Attributes:
+        correction: ``refund`` takes an earlier rating back (all amounts are negated), ``rerated`` takes its place.
+        fact_id: of the correction.
         cut: the call was longer than the terms' ``max_call_s``, and is rated as if it had lasted that long.
         rate_micros_per_minute: of terms with a rate card, the rate; None where there is none (overage is blocked).
         rate_prefix: the prefix of the card's row; None: no row matches, the terms' rate.
@@ -106,6 +108,8 @@ class SpecialCall(RatedCall, kw_only=True, gc=False):
     cut: bool | UnsetType = UNSET
     rate_micros_per_minute: int | UnsetType | None = UNSET
     rate_prefix: str | UnsetType | None = UNSET
+    correction: str | UnsetType = UNSET
+    fact_id: str | UnsetType = UNSET
 
 
 encode = msgspec.json.Encoder().encode

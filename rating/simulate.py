@@ -10,9 +10,23 @@ import msgspec
 from rating.agencies import AgencyFold
 from rating.agency_facts import TYPES as AGENCY_TYPES
 from rating.cards import NO_CARDS, Cards
+from rating.facts import account_of
 from rating.fold import Fold
-from rating.outputs import DeadLetter, Output, encode
+from rating.outputs import RATED_CALLS, DeadLetter, Output, encode
 from rating.seen import SeenInMemory
+
+# Each takes a kilobyte.
+MOST_RATINGS = 250_000
+
+
+class _Name(msgspec.Struct):
+    """Which call a rated call is of."""
+
+    account_id: str
+    call_id: str
+
+
+_decode_name = msgspec.json.Decoder(_Name).decode
 
 
 def simulate_encoded(lines: Iterable[bytes], cards: Cards = NO_CARDS) -> Iterator[bytes]:
@@ -23,24 +37,28 @@ def simulate_encoded(lines: Iterable[bytes], cards: Cards = NO_CARDS) -> Iterato
     cards are found in ``cards`` by id.
     """
     fold, agencies = Fold(0, None, SeenInMemory(), cards=cards), AgencyFold(0, 1)
+    ratings = _Ratings()
     for offset, line in enumerate(lines):
         value = line.rstrip(b"\r\n")
         if b"agency." in value and _type_of(value) in AGENCY_TYPES:
             agencies.fold(value, offset)
         else:
-            yield from _folded(fold, value, offset)
-        yield from _totaled(fold, agencies, offset)
+            yield from _folded(fold, value, offset, ratings)
+        yield from _totaled(fold, agencies, offset, ratings)
 
 
-def _folded(fold: Fold, value: bytes, offset: int) -> Iterator[bytes]:
-    done = False
+def _folded(fold: Fold, value: bytes, offset: int, ratings: _Ratings) -> Iterator[bytes]:
+    done, rated = False, ratings.find(fold, value)
     while not done:
-        done = fold.fold(value, offset)
-        yield from map(_encode_output, fold.outputs)
+        done = fold.fold(value, offset, rated=rated)
+        for output in fold.outputs:
+            if output[0] == RATED_CALLS:
+                ratings.keep(output[2])
+            yield _encode_output(output)
         fold.outputs.clear()
 
 
-def _totaled(fold: Fold, agencies: AgencyFold, offset: int) -> Iterator[bytes]:
+def _totaled(fold: Fold, agencies: AgencyFold, offset: int, ratings: _Ratings) -> Iterator[bytes]:
     """What agencies are told of a line, and what follows from it for all their accounts."""
     for _, value in fold.drain_agencies():
         agencies.fold(value, offset)
@@ -49,7 +67,7 @@ def _totaled(fold: Fold, agencies: AgencyFold, offset: int) -> Iterator[bytes]:
     agencies.outputs.clear()
     facts, agencies.facts = agencies.facts, []
     for fact in facts:
-        yield from _folded(fold, fact, offset)
+        yield from _folded(fold, fact, offset, ratings)
 
 
 def _type_of(value: bytes) -> Any:
@@ -59,6 +77,28 @@ def _type_of(value: bytes) -> Any:
         return None
     kind = content.get("type") if isinstance(content, dict) else None
     return kind if isinstance(kind, str) else None
+
+
+class _Ratings:
+    """The newest rated calls, for corrections: as many as may well be kept in memory."""
+
+    def __init__(self) -> None:
+        self._by_call: dict[tuple[str, str], Any] = {}
+
+    def keep(self, rated: Any) -> None:
+        named = _decode_name(rated)
+        self._by_call.pop((named.account_id, named.call_id), None)
+        self._by_call[named.account_id, named.call_id] = rated
+        if len(self._by_call) > MOST_RATINGS:
+            del self._by_call[next(iter(self._by_call))]
+
+    def find(self, fold: Fold, value: bytes) -> bytes | None:
+        call_id = fold.corrected_call(value)
+        if call_id is None:
+            return None
+        account_id = account_of(value)
+        found: bytes | None = self._by_call.get((account_id or "", call_id))
+        return found
 
 
 def simulate(lines: Iterable[bytes], cards: Cards = NO_CARDS) -> Iterator[dict[str, Any]]:

@@ -152,6 +152,18 @@ class UsageAdjusted(BillingEvent, kw_only=True, tag="usage.adjusted"):
     grace_ends_at: Time
 
 
+class UsageCorrected(BillingEvent, kw_only=True, tag="usage.corrected"):
+    """A call of a closed period was corrected: taken back, or rated anew."""
+
+    fact_id: str
+    call_id: str
+    correction: str
+    period_start: Time
+    billed_s: Whole
+    amount_micros: Whole
+    currency: str
+
+
 class StatusChanged(BillingEvent, kw_only=True, tag="subscription.status_changed"):
     """A subscription began, was paused, resumed, or ended."""
 
@@ -193,6 +205,7 @@ AnyBillingEvent: TypeAlias = (
     | PackCredited
     | WalletAdjusted
     | UsageAdjusted
+    | UsageCorrected
     | StatusChanged
     | SubscriptionChanged
     | NumberRented

@@ -27,10 +27,12 @@ FILTERS = {
     "agent": "agent_id",
 }
 # As in the views usage_by_*, so that their projections answer here too.
-SUMS = """count() AS calls, countIf(c.late) AS late_calls, sum(c.duration_s) AS duration_s, sum(c.billed_s) AS billed_s,
+SUMS = """sum(c.weight) AS calls, sumIf(c.weight, c.late) AS late_calls, sum(c.duration_s) AS duration_s,
+    sum(c.billed_s) AS billed_s,
     sum(c.allowance_s) AS allowance_s, sum(c.wallet_s) AS wallet_s, sum(c.credit_s) AS credit_s,
     sum(c.credit_micros) AS credit_micros, sum(c.overage_s) AS overage_s, sum(c.written_off_s) AS written_off_s,
-    sum(c.fee_micros) AS fee_micros, sum(c.amount_micros) AS amount_micros, count(c.margin_micros) AS calls_with_cost,
+    sum(c.fee_micros) AS fee_micros, sum(c.amount_micros) AS amount_micros,
+    sumIf(c.weight, isNotNull(c.margin_micros)) AS calls_with_cost,
     sum(c.known_cost_micros) AS known_cost_micros, sum(c.margin_micros) AS margin_micros"""
 
 

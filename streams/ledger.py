@@ -13,9 +13,11 @@ from collections import Counter
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
+from rating.facts import account_of
 from rating.fold import Fold, cards_named
 from rating.outputs import DeadLetter
 from rating.partitioner import partition_of
+from rating.seen import call_hash
 from rating.versions import StateError
 from streams.cards import CardShelf
 from streams.errors import LedgerUnusable
@@ -31,6 +33,7 @@ from streams.observe import (
     RECORDS_FORWARDED,
     TRANSACTION_SECONDS,
 )
+from streams.ratings import Ratings
 from streams.redriven import Redriven, redriven_of, refused_s
 from streams.redriven import encode as encode_redriven
 from streams.seen_calls import SeenCallsIndex
@@ -94,6 +97,7 @@ class LedgerPartition(FencedPartition):
         self._partitions = partitions
         # Where agencies' records go.
         self._home: dict[str, int] = {}
+        self._ratings = Ratings(settings, tp.partition)
         # Of the records at hand that were re-driven, by offset, where they come from.
         self._redriven: dict[int, Redriven] = {}
         # Dead letters of the transaction at hand, by reason.
@@ -124,6 +128,7 @@ class LedgerPartition(FencedPartition):
 
     async def close(self) -> None:
         """Let go of the index and the producer."""
+        await self._ratings.close()
         await self._seen.close()
         await super().close()
         for gauge in (LAG_RECORDS, ACCOUNTS, PARTITION_CLOCK):
@@ -158,7 +163,17 @@ class LedgerPartition(FencedPartition):
                 forwarded, refused = self._look_at(record)
                 if named := cards_named(record.value):
                     await self._shelf.load(named)
-                while not fold.fold(record.value, record.offset, record.key, forwarded, refused):
+                rated = None
+                if (call_id := fold.corrected_call(record.value)) is not None:
+                    # What was rated in this very batch can be found once it is committed.
+                    self._collect()
+                    if at > done:
+                        await self._store(records[done:at])
+                        done = at
+                        if self.stopping:
+                            return
+                    rated = await self._rating_of(record.value, call_id, record.offset)
+                while not fold.fold(record.value, record.offset, record.key, forwarded, refused, rated):
                     await self._store(records[done:at])
                     done = at
                     if self.stopping:
@@ -166,6 +181,14 @@ class LedgerPartition(FencedPartition):
                 at += 1
             self._collect()
         await self._store(records[done:])
+
+    async def _rating_of(self, correction: bytes, call_id: str, offset: int) -> bytes | None:
+        """How the call that a correction at an offset names was rated, None if that cannot be found."""
+        account_id = account_of(correction) or ""
+        first = self._seen.find((call_hash(account_id, call_id),))[0]
+        if first is None or first[0] >= offset:
+            return None
+        return await self._ratings.find(account_id, call_id, first[0])
 
     def _look_at(self, record: ConsumerRecord) -> tuple[bool, int | None]:
         """Whether a record was passed on to us; and when its bytes were first refused, if it was re-driven."""
@@ -226,6 +249,7 @@ class LedgerPartition(FencedPartition):
         ends = await producer.commit()
         if calls:
             seen.committed(calls, ends[SEEN_CALLS])
+        self._ratings.committed(ends.get(RATED_CALLS, 0))
         TRANSACTION_SECONDS.observe(time.perf_counter() - began)
         BATCH_RECORDS.observe(len(folded))
         CALLS_RATED.inc(counts.get(RATED_CALLS, 0))

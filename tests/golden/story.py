@@ -109,6 +109,7 @@ def story() -> Iterator[Line]:
     yield from steps("2026-01-20T00:00:00Z", "2027-02-01T00:00:00Z", timedelta(days=13, hours=7))
     yield from watched()
     yield from topped_up()
+    yield from corrected()
     yield tick("2027-02-02T00:00:00Z", "not past the clock by a jump that needs none", jump=True)
     yield tick("2030-01-01T00:00:00Z", "a leap of years without leave")
     yield tick("2027-06-01T00:00:00Z", "a leap of months, with leave: every period in turn", jump=True)
@@ -565,6 +566,34 @@ def rate_cards() -> Iterator[Line]:
     yield four.started("2026-01-14T00:00:00Z", "no such card", rate_card="0" * 32)
     yield four.started("2026-01-14T00:00:00Z", "no card's id", rate_card="retail")
     yield four.started("2026-01-14T00:00:00Z", "a card in dollars", currency="EUR", **card)
+
+
+def corrected() -> Iterator[Line]:
+    """Calls that were others, or none: in an open period, and in a closed one."""
+    one = Teller("acct_corrected")
+    yield one.started("2027-01-10T07:00:00Z", "days of a minute", interval="day", included_minutes=1, grace_days=0)
+    first = one.call("2027-01-10T08:00:00Z", 90, "a minute of the allowance, 30 s of overage", cost_micros=50_000)
+    last = one.call("2027-01-24T08:00:00Z", 90, "in the open period, or nearly")
+
+    def again(call: Fact, about: str, **fields: Any) -> Fact:
+        content = {name: value for name, value in call.items() if name not in ("type", "call_id", "about")}
+        fact = one.fact("call.corrected", "2027-01-25T00:00:00Z", about)
+        return {**content, **fact, "corrects": call["call_id"], **fields}
+
+    def gone(call: Fact, about: str) -> Fact:
+        return one.fact("call.voided", "2027-01-25T01:00:00Z", about, call_id=call["call_id"])
+
+    for call in (first, last):
+        yield call
+        yield again(call, "it failed", outcome="failed")
+        yield again(call, "it did not")
+        yield gone(call, "it never was")
+        yield gone(call, "twice")
+        yield again(call, "it was, and shorter", answered_at=call["ended_at"])
+        yield again(call, "ends before it began", started_at="2027-01-29T00:00:00Z")
+        yield again(call, "before there was a subscription", ended_at="2027-01-09T00:00:00Z",
+                    started_at="2027-01-09T00:00:00Z", answered_at=None)  # fmt: skip
+    yield one.fact("call.voided", "2027-01-25T02:00:00Z", "of no call", call_id="never")
 
 
 def malformed() -> Iterator[Line]:

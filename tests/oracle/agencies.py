@@ -106,19 +106,20 @@ class Agencies:
             self._look(agency, now)
 
     def rated(self, outputs: Iterable[Output], clock: datetime | None) -> None:
-        """The rated calls of a line."""
+        """The rated calls of a line, all of one agency: there are two where a call is corrected. Month by month."""
+        months: dict[datetime, list[dict[str, Any]]] = {}
         for output in outputs:
-            if output["topic"] != "rated-calls":
-                continue
-            call = output["value"]
-            agency = self._agency(call["agency_id"])
-            home = month = month_of(datetime.fromisoformat(call["ended_at"]))
+            if output["topic"] == "rated-calls":
+                call = output["value"]
+                months.setdefault(month_of(datetime.fromisoformat(call["ended_at"])), []).append(call)
+        for month, calls in months.items():
+            agency, home = self._agency(calls[0]["agency_id"]), month
             if agency.last_closed is not None and month <= agency.last_closed:
                 home = max(agency.months)
             agency.months.add(home)
-            agency.of_month.setdefault(home, []).append(call)
+            agency.of_month.setdefault(home, []).extend(calls)
             if clock is not None:
-                agency.of_day.setdefault(day_of(clock), []).append(call)
+                agency.of_day.setdefault(day_of(clock), []).extend(calls)
             self._look(agency, clock or month)
 
     def wallets_are(self, wallets: Counter[str], clock: datetime | None) -> None:

@@ -125,6 +125,17 @@ class Today:
 
 
 @dataclass(eq=False)
+class Standing:
+    """How a call stands rated, or stood before it was voided, in which period; and all else that it was."""
+
+    rated: dict[str, Any]
+    period: Period
+    former: list[tuple[dict[str, Any], Period]] = field(default_factory=list)
+    voided: bool = False
+    corrected: bool = False
+
+
+@dataclass(eq=False)
 class Account:
     """`adjustments` wait for the next period to close, summed by the period they correct."""
 
@@ -146,6 +157,7 @@ class Account:
     rentals: list[Rental] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
     reasons: frozenset[str] = frozenset()
+    standing: dict[str, Standing] = field(default_factory=dict)
     top_up: dict[str, Any] | None = None
     # How often it was topped up, by local calendar month.
     topped_up: Counter[tuple[int, int]] = field(default_factory=Counter)

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from tests.oracle.anchored import zone_named
-from tests.oracle.book import Account, Period
+from tests.oracle.book import Account, Period, Standing
 from tests.oracle.checks import MAX_INTEGER, Fact
 from tests.oracle.cycles import dates
 from tests.oracle.journal import Journal
@@ -31,14 +31,14 @@ def rate(journal: Journal, account: Account, call: Fact, period: Period, clock: 
     """Draws a call that ended in `period`: there, or by the policy for late calls if that one is closed."""
     newest = account.newest_open()
     if not period.closed:
-        rated = _drawn(account, call, period, period.allowance_left_s)
+        rated = drawn(account, call, period, period.allowance_left_s)
         _count(journal, account, period, rated)
         _watch(journal, account, call, period, rated, clock)
     elif newest is None or newest.terms["late_calls"] == "adjust":
         rated = _adjust(journal, account, call, period, at_once=newest is None)
         _top_up(journal, account, call, rated, clock)
     elif newest.terms["late_calls"] == "next_period":
-        rated = _drawn(account, call, newest, newest.allowance_left_s) | {"late": True}
+        rated = drawn(account, call, newest, newest.allowance_left_s) | {"late": True}
         _count(journal, account, newest, rated)
         _watch(journal, account, call, newest, rated, clock)
     else:
@@ -47,7 +47,7 @@ def rate(journal: Journal, account: Account, call: Fact, period: Period, clock: 
         _watch(journal, account, call, newest, rated, clock)
 
 
-def _stuck(journal: Journal, account: Account, call: Fact, period: Period) -> None:
+def stuck(journal: Journal, account: Account, call: Fact, period: Period) -> None:
     """A call that was cut is told, whatever becomes of it."""
     most = period.terms["max_call_s"]
     if most is not None and lasted(call) > most:
@@ -59,7 +59,7 @@ def _stuck(journal: Journal, account: Account, call: Fact, period: Period) -> No
 def _watch(
     journal: Journal, account: Account, call: Fact, period: Period, rated: Rated, clock: datetime | None
 ) -> None:
-    _stuck(journal, account, call, period)
+    stuck(journal, account, call, period)
     if period.terms["unusual_usage"] and rated["billed_s"]:
         _unusual(journal, account, call, period, rated["billed_s"])
     if period.terms["forecast_alert"] and period.included_s:
@@ -154,16 +154,16 @@ def _forecast(journal: Journal, account: Account, call: Fact, period: Period, cl
     )
 
 
-def _drawn(account: Account, call: Fact, period: Period, allowance: int) -> Rated:
+def drawn(account: Account, call: Fact, period: Period, allowance: int) -> Rated:
     """The call on the terms of `period`; no pool has changed yet."""
-    terms = _terms(account, call, period)
+    terms = terms_of(account, call, period)
     duration, billed, fee = billed_and_fee(call, terms)
     pools = (allowance, account.wallet_s, account.credit_micros) if terms["pools"] else (0, 0, 0)
     drawn = draw(billed, *pools, terms)
     return _rated(account, call, period, duration, drawn, fee) | {"allowance_left_s": allowance - drawn["allowance_s"]}
 
 
-def _terms(account: Account, call: Fact, period: Period) -> Fact:
+def terms_of(account: Account, call: Fact, period: Period) -> Fact:
     """The terms for this call, unless it bills seconds that have no price."""
     terms = terms_for(call, period.terms)
     _, billed, _ = billed_and_fee(call, terms)
@@ -173,7 +173,7 @@ def _terms(account: Account, call: Fact, period: Period) -> Fact:
 
 
 def _written_off(account: Account, call: Fact, period: Period) -> Rated:
-    duration, billed, _ = billed_and_fee(call, _terms(account, call, period))
+    duration, billed, _ = billed_and_fee(call, terms_of(account, call, period))
     drawn = draw(0, 0, 0, 0, period.terms) | {"written_off_s": billed}
     return _rated(account, call, period, duration, drawn, 0) | {"late": True}
 
@@ -227,11 +227,12 @@ def _take(journal: Journal, account: Account, rated: Rated, sums: dict[str, int]
 def _adjust(journal: Journal, account: Account, call: Fact, period: Period, *, at_once: bool) -> Rated:
     """Only the last closed period still has an allowance to draw on."""
     allowance = period.allowance_left_s if period is account.last_closed else 0
-    rated = _drawn(account, call, period, allowance) | {"late": True}
+    rated = drawn(account, call, period, allowance) | {"late": True}
     none: Rated = {"period_start": period.start, "calls": 0, "billed_s": 0, "amount_micros": 0}
     waiting = none if at_once else account.adjustments.get(period.start, none)
     _take(journal, account, rated, waiting)
     period.drawn_after_close_s += rated["allowance_s"]
+    keep(account, rated, period)
     journal.billing(
         account,
         period.subscription,
@@ -241,7 +242,7 @@ def _adjust(journal: Journal, account: Account, call: Fact, period: Period, *, a
         at_once=at_once,
         **dates(period.terms, call["ended_at"].astimezone(UTC)),
     )
-    _stuck(journal, account, call, period)
+    stuck(journal, account, call, period)
     if not at_once:
         waiting["calls"] += 1
         waiting["billed_s"] += rated["billed_s"]
@@ -259,13 +260,37 @@ def _count(journal: Journal, account: Account, period: Period, rated: Rated) -> 
         account.today.rated.append(rated)
     totals.update({name: rated[name] for name in COUNTED})
     totals.update(calls=1, late=int(rated["late"]), overage_micros=rated["amount_micros"] - rated["fee_micros"])
-    overage = {"overage_s": rated["overage_s"], "overage_micros": rated["amount_micros"] - rated["fee_micros"]}
-    if overage["overage_s"] and "rate_prefix" in rated:
-        period.by_rate.setdefault(rated["rate_micros_per_minute"], Counter()).update(overage)
-    if rated["fee_micros"] and "rate_prefix" in rated:
-        fee = {"calls": 1, "fee_micros": rated["fee_micros"]}
-        period.by_fee.setdefault(rated["fee_micros"], Counter()).update(fee)
-    used, included = totals["allowance_s"], period.included_s
+    count_by_rate(period, rated, 1)
+    keep(account, rated, period)
+    fire_levels(journal, account, period, at)
+
+
+def count_by_rate(period: Period, rated: Rated, sign: int) -> None:
+    """Of terms with a card: overage by rate, fees by amount. What was taken back whole is as if it had never been."""
+    if "rate_prefix" not in rated:
+        return
+    if rated["overage_s"]:
+        rate, overage = rated["rate_micros_per_minute"], rated["amount_micros"] - rated["fee_micros"]
+        at = period.by_rate.setdefault(rate, Counter())
+        at.update({"overage_s": sign * rated["overage_s"], "overage_micros": sign * overage})
+        if not at["overage_s"]:
+            del period.by_rate[rate]
+    if rated["fee_micros"]:
+        of = period.by_fee.setdefault(rated["fee_micros"], Counter())
+        of.update({"calls": sign, "fee_micros": sign * rated["fee_micros"]})
+        if not of["calls"]:
+            del period.by_fee[rated["fee_micros"]]
+
+
+def keep(account: Account, rated: Rated, period: Period) -> None:
+    """How a call was rated, for corrections; one that was corrected is known as it was corrected."""
+    known = account.standing.get(rated["call_id"])
+    if known is None or not known.corrected:
+        account.standing[rated["call_id"]] = Standing(rated, period)
+
+
+def fire_levels(journal: Journal, account: Account, period: Period, at: datetime) -> None:
+    used, included = period.totals["allowance_s"], period.included_s
     for level in sorted(period.terms["allowance_alerts_percent"]):
         if included and used * 100 >= level * included:
             journal.alert(account, period, "allowance", level, at, used, included)

@@ -121,7 +121,7 @@ class Oracle:
             return
         if currency_named(fact) not in (None, account.currency):
             raise Refused("wrong_currency", name)
-        HANDLERS[kind](self.journal, account, fact | {"clock": self.clock})
+        HANDLERS[kind](self.journal, account, fact | {"clock": self.clock, "rules": self.rules})
         account.fact_ids.add(fact["fact_id"])
         self.accounts[name] = account
         self.journal.access(account, fact["at"])

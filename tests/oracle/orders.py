@@ -8,6 +8,7 @@ from typing import Any
 from tests.oracle import cycles, lives
 from tests.oracle.book import Account
 from tests.oracle.checks import MAX_INTEGER, Fact
+from tests.oracle.corrections import corrected
 from tests.oracle.journal import Journal
 from tests.oracle.pricing import is_allowed
 from tests.oracle.reading import Refused
@@ -123,6 +124,8 @@ HANDLERS = {
     "cap.set": cap_set,
     "caps.set": caps_set,
     "top_up.set": top_up_set,
+    "call.corrected": corrected,
+    "call.voided": corrected,
     "payment_request.created": request_created,
     "payment_request.settled": request_settled,
 }

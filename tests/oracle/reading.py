@@ -182,24 +182,25 @@ line = table(
 )
 OF_AN_ACCOUNT: Table = {"account_id": required(identifier), "agency_id": required(identifier)}
 ONCE: Table = OF_AN_ACCOUNT | {"fact_id": required(identifier), "at": required(instant)}
+OF_A_CALL: Table = {
+    "campaign_id": optional(identifier),
+    "agent_id": optional(identifier),
+    "direction": required(one_of("inbound", "outbound", "web")),
+    "from_number": optional(text),
+    "to_number": optional(text),
+    "started_at": required(time),
+    "answered_at": optional(time),
+    "ended_at": required(time),
+    "outcome": required(one_of(*OUTCOMES)),
+    "test": (truth, False),
+    "tier": optional(text),
+    "cost_micros": optional(natural),
+    "cost_currency": optional(currency),
+}
 FACTS: dict[str, Table] = {
-    "call.completed": OF_AN_ACCOUNT
-    | {
-        "call_id": required(identifier),
-        "campaign_id": optional(identifier),
-        "agent_id": optional(identifier),
-        "direction": required(one_of("inbound", "outbound", "web")),
-        "from_number": optional(text),
-        "to_number": optional(text),
-        "started_at": required(time),
-        "answered_at": optional(time),
-        "ended_at": required(time),
-        "outcome": required(one_of(*OUTCOMES)),
-        "test": (truth, False),
-        "tier": optional(text),
-        "cost_micros": optional(natural),
-        "cost_currency": optional(currency),
-    },
+    "call.completed": OF_AN_ACCOUNT | {"call_id": required(identifier)} | OF_A_CALL,
+    "call.corrected": ONCE | {"corrects": required(identifier)} | OF_A_CALL,
+    "call.voided": ONCE | {"call_id": required(identifier), "reason": (text, "")},
     "subscription.started": ONCE | {"subscription_id": required(identifier), "terms": required(terms)},
     "subscription.canceled": ONCE
     | {"subscription_id": required(identifier), "when": required(one_of("period_end", "now"))},

@@ -39,6 +39,8 @@ STEPS = {
     "rent": 6,
     "release": 5,
     "top_up": 3,
+    "correct": 7,
+    "void": 3,
     "request": 2,
     "settle": 5,
     "rules": 2,
@@ -79,7 +81,7 @@ class LogWriter:
         return json.dumps(fact).encode()
 
     def _sound_step(self) -> str:
-        also = ("top_up", "change", "pause", "resume", "rent", "release")
+        also = ("top_up", "correct", "void", "change", "pause", "resume", "rent", "release")
         return self.random.choice(
             ("call", "call", "pack", "wallet", "cap", "caps", "request", "settle", "rules", "doomed", *also)
         )
@@ -357,6 +359,38 @@ class LogWriter:
 
     def _caps(self, client: Client) -> Fact:
         return self._own("caps.set", client, self.now) | {"caps": some_caps(self.random)}
+
+    def _some_call(self, client: Client) -> Fact:
+        """Mostly one of the client's, and one that is corrected again and again."""
+        made = [fact for fact in self.made if fact["type"] in ("call.completed", "call.corrected")]
+        own = [fact for fact in made if fact["account_id"] == client.account_id]
+        if not own:
+            return self._call(client)
+        return self.random.choice((own[-1], self.random.choice(own), self.random.choice(own[-4:])))
+
+    def _correct(self, client: Client) -> Fact:
+        random = self.random
+        old = self._some_call(client)
+        name = old.get("corrects", old.get("call_id"))
+        draw = random.random()
+        if draw < 0.45:
+            # Back to what it was at some time, in other zones perhaps.
+            same = [fact for fact in self.made if name in (fact.get("corrects"), fact.get("call_id"))]
+            new = random.choice([fact for fact in same if "ended_at" in fact] or [old])
+        else:
+            new = self._late_call(client) if draw < 0.6 else self._call(client)
+            if draw > 0.75:
+                new = old | {"answered_at": old["started_at"], "outcome": random.choice(OUTCOMES)}
+        own = {each: value for each, value in new.items() if each not in ("call_id", "type", "fact_id", "at")}
+        fact = self._own("call.corrected", client, self.now)
+        if random.random() < 0.02:
+            name = "never"
+        return own | fact | {"corrects": name}
+
+    def _void(self, client: Client) -> Fact:
+        old = self._some_call(client)
+        name = old.get("corrects", old.get("call_id"))
+        return self._own("call.voided", client, self.now) | {"call_id": name}
 
     def _top_up(self, client: Client) -> Fact:
         random = self.random
