@@ -20,7 +20,10 @@ from bench.figure import Figure, Run, sizes_of
 from bench.lab import Lab
 from streams.errors import CallmeterError
 
-FIGURES = ("hot_path", "latency", "rating", "duplicates", "sink", "limits")
+FIGURES = (
+    *("hot_path", "side_by_side", "latency", "rows", "midnight", "close", "ticks"),
+    *("rating", "duplicates", "sink", "clickhouse", "limits"),
+)
 
 
 def parser(figures: dict[str, Figure]) -> argparse.ArgumentParser:
