@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -56,7 +57,9 @@ async def measure(lab: Lab, sizes: Sizes) -> AsyncIterator[Run]:
     for number in range(1, sizes.rounds + 1):
         with step(f"round {number} of {sizes.rounds}: {sizes.rate:,} calls/s for {sizes.seconds} s"):
             async with meter(settings) as running:
-                latencies = sorted(await Watched(settings, sizes).run(f"round_{number}", running.check))
+                watched = Watched(settings, sizes)
+                await watched.run(f"round_{number}", running.check)
+        latencies = sorted(took for _, took in watched.arrived)
         values = {f"p{p} ms": latencies[int(len(latencies) * p / 100)] * 1e3 for p in PERCENTILES}
         yield Run(f"{sizes.rate:,} calls/s", {**values, "max ms": latencies[-1] * 1e3})
 
@@ -66,28 +69,56 @@ def lines(runs: Sequence[Run]) -> list[str]:
     return []
 
 
-class Watched:
-    """Calls on their way, and how long those took that arrived."""
+class Load(Protocol):
+    """What is to be produced."""
 
-    def __init__(self, settings: Settings, sizes: Sizes) -> None:
+    @property
+    def rate(self) -> int:
+        """Calls a second."""
+
+    @property
+    def seconds(self) -> int:
+        """For how long."""
+
+    @property
+    def warmup(self) -> int:
+        """Seconds at the beginning that do not count."""
+
+    @property
+    def accounts(self) -> int:
+        """Of how many accounts."""
+
+    @property
+    def partitions(self) -> int:
+        """In how many partitions."""
+
+
+class Watched:
+    """Calls on their way, and how long those took that arrived.
+
+    Attributes:
+        arrived: when a call was due (`time.perf_counter`), and the seconds it took from then until it was readable; of
+            every call due after the warm-up.
+        producing: set when the worker is up, and calls begin to be produced at their rate.
+    """
+
+    def __init__(self, settings: Settings, sizes: Load) -> None:
         """Prepare one round."""
         self._settings, self._sizes = settings, sizes
         self._topic = settings.topic(ACCOUNT_EVENTS)
         self._keys = [account_id(number).encode() for number in range(sizes.accounts)]
         self._homes = [partition_of(key, sizes.partitions) for key in self._keys]
         self._due: dict[str, float] = {}
-        self._taken: list[float] = []
+        self.arrived: list[tuple[float, float]] = []
+        self.producing = asyncio.Event()
         self._counted_from = float("inf")
 
-    async def run(self, name: str, check: Callable[[], None]) -> list[float]:
-        """Produce and read.
+    async def run(self, name: str, check: Callable[[], None]) -> None:
+        """Produce and read, until every call has come back.
 
         Args:
             name: of the round, unique: it is part of the calls' ids.
             check: raises if the worker has ended.
-
-        Returns:
-            seconds from due to readable, of every call due after the warm-up.
         """
         client = self._settings.kafka_client()
         producer = AIOKafkaProducer(**client, linger_ms=LINGER_MS, acks="all")
@@ -100,16 +131,16 @@ class Watched:
             try:
                 # The worker is up when a first call comes back.
                 await self._send(producer, f"{name}_first", 0, time.perf_counter())
-                await self._arrived(check)
+                await self._all_back(check)
                 await self._produce(producer, name)
-                await self._arrived(check)
+                await self._all_back(check)
             finally:
                 reading.cancel()
-        return self._taken
 
     async def _produce(self, producer: AIOKafkaProducer, name: str) -> None:
         began, rate, number = time.perf_counter(), self._sizes.rate, 0
         self._counted_from = began + self._sizes.warmup
+        self.producing.set()
         while (passed := time.perf_counter() - began) < self._sizes.seconds:
             while number < passed * rate:
                 await self._send(producer, f"{name}_{number}", number % self._sizes.accounts, began + number / rate)
@@ -130,9 +161,9 @@ class Watched:
                 for record in records:
                     due = self._due.pop(decode(record.value).call_id)
                     if due >= self._counted_from:
-                        self._taken.append(now - due)
+                        self.arrived.append((due, now - due))
 
-    async def _arrived(self, check: Callable[[], None]) -> None:
+    async def _all_back(self, check: Callable[[], None]) -> None:
         """Wait until every call has come back."""
         deadline = time.perf_counter() + START_TIMEOUT_S
         while self._due:

@@ -1,4 +1,4 @@
-"""The real meter as a process under measurement: the same for every figure."""
+"""The real meter, and other roles, as processes under measurement: the same for every figure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -28,11 +28,11 @@ STOP_TIMEOUT_S = 20.0
 
 
 class MeterFailed(CallmeterError):
-    """The meter ended, or did not get anywhere; the text has the end of its log."""
+    """A role ended, or did not get anywhere; the text has the end of its log."""
 
 
-class Meter:
-    """A ``callmeter meter`` that runs."""
+class Role:
+    """A role of ours, such as ``callmeter meter``, that runs."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         """Watch a process whose standard output and error are in ``log``."""
@@ -43,30 +43,40 @@ class Meter:
     def check(self) -> None:
         """Raise MeterFailed if it has ended."""
         if self._process.poll() is not None:
-            raise MeterFailed(f"the meter ended:\n{self._log.read_text()[-4000:]}")
+            raise MeterFailed(f"{self._log.stem} ended:\n{self._log.read_text()[-4000:]}")
 
 
-@asynccontextmanager
-async def meter(settings: Settings) -> AsyncIterator[Meter]:
+def meter(settings: Settings) -> AbstractAsyncContextManager[Role]:
     """Run one worker with these settings; it is stopped in an orderly way at the end."""
-    log = settings.folder / "meter.log"
+    return role(settings, "meter")
+
+
+def variables_of(settings: Settings) -> dict[str, str]:
+    """The environment that gives a process these settings, and no others of ours."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     for name in settings.model_fields_set:
         value = getattr(settings, name)
         if value is not None:
             secret = getattr(value, "get_secret_value", None)
             variables[PREFIX + name.upper()] = str(secret() if secret else value)
+    return variables
+
+
+@asynccontextmanager
+async def role(settings: Settings, name: str) -> AsyncIterator[Role]:
+    """Run ``callmeter NAME`` with these settings; it is stopped in an orderly way at the end."""
+    log = settings.folder / f"{name}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: ASYNC220  quick, and its like would want to be read from
-            [sys.executable, "-m", "cli.main", "meter"],
+            [sys.executable, "-m", "cli.main", name],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
-            env=variables,
+            env=variables_of(settings),
         )
     try:
-        yield Meter(process, log)
+        yield Role(process, log)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

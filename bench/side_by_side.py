@@ -2,14 +2,14 @@
 
 - *bare*: plain aiokafka that only copies (`bench.bare`), with ``send_batch`` and with ``send``.
 - *meter*: one ``callmeter meter``, everything in: the index of duplicates, dead letters, exactly once.
-- *Kafka Streams*: Java, ``exactly_once_v2``, two threads, tuned; in memory and on RocksDB (`bench/peers/kafka_streams`).
-  It does the arithmetic of the plain plan and writes the same rated calls; it knows no duplicates, no dead letters, no
-  periods.
+- *Kafka Streams*: Java, ``exactly_once_v2``, two threads, tuned, in memory and on RocksDB; its source is in
+  `bench/peers/kafka_streams`. It does the arithmetic of the plain plan and writes the same rated calls; it knows no
+  duplicates, no dead letters, no periods.
 - *Faust agent*: an agent with a table as Faust's documentation shows it (`bench.peers.faust_agent`), at least once.
 
-Everybody reads the whole log of one broker, in turns. What is timed is the last two thirds of the calls, so that the JVM
-is warm; whoever is slow is timed for some seconds only. Done is what was committed: readable rated calls, or for Kafka
-Streams the group's offsets, which its transactions carry. CPU and memory are the process's own.
+Everybody reads the whole log of one broker, in turns. What is timed is the last two thirds of the calls, so that the
+JVM is warm; whoever is slow is timed for some seconds only. Done is what was committed: readable rated calls, or for
+Kafka Streams the group's offsets, which its transactions carry. CPU and memory are the process's own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewTopic
 
 from bench.figure import Run, size
@@ -92,6 +92,7 @@ async def measure(lab: Lab, sizes: Sizes) -> AsyncIterator[Run]:
     with step("the Kafka Streams peer is built"):
         classpath = await asyncio.to_thread(kafka_streams_classpath)
     settings = lab.settings(partitions=sizes.partitions)
+    rated = partitions(settings, RATED_CALLS)
     with step(f"{sizes.accounts:,} accounts subscribe"):
         firsts = await subscribe(settings, sizes.accounts, PLAIN)
         ledger = await ledger_of(settings)
@@ -108,12 +109,7 @@ async def measure(lab: Lab, sizes: Sizes) -> AsyncIterator[Run]:
         with step(f"{said}: {METER}"):
             await start_afresh(settings, ledger)
             async with ends_reader(settings) as reader, meter(settings) as running:
-                wanted = partitions(settings, RATED_CALLS)
-
-                async def readable() -> int:
-                    return sum((await reader.end_offsets(wanted)).values())
-
-                values = await timed(readable, running.check, running.pid, sizes)
+                values = await timed(lambda: records(reader, rated), running.check, running.pid, sizes)
             ours = await sample(settings, RATED_CALLS)
         yield Run(METER, {**values, **{f"against {how}": values["calls/s"] / rate for how, rate in rates.items()}})
         for store, name in STREAMS.items():
@@ -168,13 +164,14 @@ async def faust_agent(lab: Lab, settings: Settings, sizes: Sizes, ours: Sequence
         ends_reader(settings) as reader,
     ):
         wanted = partitions(settings, OUT)
-
-        async def written() -> int:
-            return sum((await reader.end_offsets(wanted)).values())
-
-        values = await timed(written, check, pid, sizes, warm=1)
+        values = await timed(lambda: records(reader, wanted), check, pid, sizes, warm=1)
         agree(application, await sample(settings, OUT), ours)
         return values
+
+
+async def records(reader: AIOKafkaConsumer, wanted: Sequence[TopicPartition]) -> int:
+    """Records that can be read; the marker of each transaction takes an offset too."""
+    return sum((await reader.end_offsets(wanted)).values())
 
 
 async def sample(settings: Settings, topic: str) -> list[Priced]:

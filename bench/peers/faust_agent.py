@@ -31,7 +31,7 @@ def make_app(bootstrap: str, log: str, out: str, application: str, folder: str, 
     rated = app.topic(out, key_type=bytes, value_type=bytes, value_serializer="raw")
     accounts = app.Table("accounts", partitions=partitions)
 
-    @app.agent(facts)
+    @app.agent(facts)  # type: ignore[untyped-decorator]
     async def rate(stream: Any) -> None:
         async for event in stream.events():
             fact = json.loads(event.value)
@@ -127,6 +127,6 @@ def rated_call(call: dict[str, Any], account: dict[str, Any], partition: int, of
 
 
 if __name__ == "__main__":
-    *words, partitions = sys.argv[1:]
+    bootstrap, log, out, application, folder, partitions = sys.argv[1:]
     sys.argv = [sys.argv[0], "worker", "--loglevel", "warn", "--without-web"]
-    make_app(*words, int(partitions)).main()
+    make_app(bootstrap, log, out, application, folder, int(partitions)).main()

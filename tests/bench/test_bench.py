@@ -10,6 +10,10 @@ import sys
 
 import pytest
 
+from bench.load import PLAIN, calls, subscription
+from bench.peers import faust_agent
+from rating.fold import Fold
+from rating.seen import SeenInMemory
 from tests.broker import ROOT
 
 
@@ -79,3 +83,30 @@ def test_limits_are_measured_for_accounts_restored_and_for_the_largest_facts(ben
     assert all(runs[name]["seconds"] > 0 and runs[name]["memory MiB"] > 20 for name in restored)
     assert all(run["peak MiB"] >= run["memory MiB"] for run in runs.values())
     assert re.search(r"(?m)^limits_peak_mib \d+$", done.stdout)
+
+
+def test_a_close_raises_every_request(bench, broker):
+    sizes = ("--few", "20", "--many", "60", "--partitions", "2", "--rounds", "1")
+    done, results = bench("close", *sizes, CALLMETER_KAFKA_BOOTSTRAP=broker.bootstrap)
+    assert "close_growth" in done.stdout
+    assert [run["what"] for run in results["close"]["runs"]] == ["20 subscriptions", "60 subscriptions"]
+
+
+def test_ticks_and_questions(bench):
+    _, results = bench("ticks", "clickhouse", "--few", "10", "--many", "100", "--rounds", "2", "--calls", "20000")
+    assert all(run["us/tick"] > 0 for run in results["ticks"]["runs"])
+    assert len(results["clickhouse"]["runs"]) == 4
+
+
+def test_the_faust_peer_prices_like_the_fold():
+    fold = Fold(0, None, SeenInMemory())
+    facts = [subscription(number, PLAIN) for number in range(5)] + [value for _, value in calls(500, 5)]
+    for offset, fact in enumerate(facts):
+        fold.fold(fact, offset)
+    ours = [json.loads(value) for topic, _, value in fold.outputs if topic == "rated-calls"]
+    accounts = {fact["account_id"]: faust_agent.subscribed(fact) for fact in map(json.loads, facts[:5])}
+    for rated, call in zip(ours, map(json.loads, facts[5:]), strict=True):
+        theirs = faust_agent.rated_call(call, accounts[call["account_id"]], 0, rated["source_offset"])
+        assert theirs.keys() == rated.keys()
+        texts = ("started_at", "answered_at", "ended_at")
+        assert {k: v for k, v in theirs.items() if k not in texts} == {k: v for k, v in rated.items() if k not in texts}
