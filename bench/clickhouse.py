@@ -1,8 +1,8 @@
 """Questions to ClickHouse over very many rated calls: an agency's month by day, and its top accounts.
 
 The embedded engine, as `callmeter migrate` makes it; the calls are made by the engine itself, a month of them, in
-inserts of as many rows as a busy sink writes. Each question is asked by the view that dashboards use. What is timed is the
-question, engine and answer.
+inserts of as many rows as a busy sink writes. Each question is asked by the view that dashboards use, and timed from
+asking to the answer.
 """
 
 from __future__ import annotations
