@@ -27,7 +27,7 @@ import msgspec
 from bench.figure import Run, size
 from bench.lab import Cost, Lab, cost_of, step
 from bench.load import PLAIN, TICK, Filler, account_id, call, subscription, write
-from bench.meter import Meter, MeterFailed, ends_reader, meter, partitions
+from bench.meter import MeterFailed, Role, ends_reader, meter, partitions
 from rating.facts import MAX_FACT_BYTES
 from rating.fold import Fold
 from rating.ledger import ACCOUNT, HISTORY, decode_account, decode_history, encode_account, encode_history
@@ -148,7 +148,7 @@ def ledger_records(accounts: int, count: int) -> Iterator[tuple[int, bytes, byte
         yield partition, HISTORY + name, encode_history(history)
 
 
-async def until_ready(settings: Settings, running: Meter) -> dict[str, float]:
+async def until_ready(settings: Settings, running: Role) -> dict[str, float]:
     """Wait for ``/ready``; the memory is looked at when it is there, and a moment later for good measure."""
     began, peak = time.perf_counter(), 0.0
     async with aiohttp.ClientSession() as session:
@@ -173,7 +173,7 @@ async def until_ready(settings: Settings, running: Meter) -> dict[str, float]:
     }
 
 
-async def end_periods(settings: Settings, running: Meter, filler: Filler) -> dict[str, float]:
+async def end_periods(settings: Settings, running: Role, filler: Filler) -> dict[str, float]:
     """Write the tick, and wait until every partition's clock has it."""
     before, began, peak = cost_of(running.pid), time.perf_counter(), 0.0
     await filler.fill([], [PERIODS_END])
@@ -252,7 +252,7 @@ def large_letter(number: int) -> bytes:
 # -- watching
 
 
-async def watch(settings: Settings, running: Meter, topic: str, count: int) -> list[Look]:
+async def watch(settings: Settings, running: Role, topic: str, count: int) -> list[Look]:
     """Look at the meter until so many records are readable and no more come.
 
     Returns:
@@ -268,7 +268,7 @@ async def watch(settings: Settings, running: Meter, topic: str, count: int) -> l
         return await _watched(running, readable, count)
 
 
-async def _watched(running: Meter, readable: Callable[[], Awaitable[int]], count: int) -> list[Look]:
+async def _watched(running: Role, readable: Callable[[], Awaitable[int]], count: int) -> list[Look]:
     looks: list[Look] = []
     before = await readable()
     changed = time.perf_counter()

@@ -1,8 +1,8 @@
-"""Freshness: from a call being produced to its row being in ClickHouse, by one meter and one sink on the embedded engine.
+"""Freshness: from a call being produced to its row being in ClickHouse; one meter, one sink on the embedded engine.
 
 As `bench.latency`, but the other end is the sink's: it counts the rows that it has written and read back the position
-of, and its ``/metrics`` tell how many. Rows come in nearly the order of the calls, so the n-th row is taken for the n-th
-call.
+of, and its ``/metrics`` tell how many. Rows come in nearly the order of the calls, so the n-th row is taken for the
+n-th call.
 """
 
 from __future__ import annotations
