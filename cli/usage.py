@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
+from cli.standing import print_csv, show_standing
 
 BY = ("hour", "day", "account", "campaign", "number", "agent", "agency")
 
@@ -17,8 +18,13 @@ def register(app: typer.Typer) -> None:
 
 
 def usage_(
-    by: Annotated[str, typer.Option(help=f"What a line is: {', '.join(BY)}. Hours and days are UTC.")] = "account",
-    agency: Annotated[str | None, typer.Option(help="Only calls of this agency.")] = None,
+    of: Annotated[str | None, typer.Argument(metavar="[ACCOUNT]", help="Show where this account stands.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help=f"What a line is: {', '.join(BY)}; default: account. Hours and days are UTC.")
+    ] = None,
+    agency: Annotated[
+        str | None, typer.Option(help="Only this agency; without --by: where its accounts stand.")
+    ] = None,
     account: Annotated[str | None, typer.Option(help="Only calls of this account.")] = None,
     campaign: Annotated[str | None, typer.Option(help="Only calls of this campaign.")] = None,
     number: Annotated[str | None, typer.Option(help="Only calls of this number of the account.")] = None,
@@ -28,8 +34,12 @@ def usage_(
     ] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Only calls that ended before (UTC).")] = None,
     json: output.JsonOption = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
 ) -> None:
-    """Show usage, cost and margin: rated calls summed by hour, day, account, campaign, number, agent or agency.
+    """Show where an account, or an agency's accounts, stand; or usage, cost and margin by hour, day, account and so on.
+
+    With ACCOUNT, or --agency alone: period, pools, spend, forecast, campaigns, numbers, alerts and margin. Otherwise
+    rated calls are summed by hour, day, account, campaign, number, agent or agency.
 
     Minutes are shown as m:ss, amounts exactly; --json gives seconds and millionths of the currency. Cost and margin
     cover the calls whose cost is known.
@@ -39,6 +49,13 @@ def usage_(
     from sinks.usage import usage
     from streams.errors import CallmeterError
 
+    standing = of is not None or (agency is not None and not any((by, account, campaign, number, agent, begin, end)))
+    if standing:
+        if any((by, account, campaign, number, agent, begin, end)):
+            raise CallmeterError("ACCOUNT goes with no option but --json and --csv")
+        show_standing(of, agency, json, csv)
+        return
+    by = by or "account"
     if by not in BY:
         raise CallmeterError(f"--by {by!r} is none of {', '.join(BY)}")
     first, last = (time_of(text, "UTC") if text is not None else None for text in (begin, end))
@@ -46,7 +63,9 @@ def usage_(
     wanted = {name: value for name, value in filters.items() if value is not None}
     with open_store(output.settings()) as store:
         rows = usage(store, by, wanted, first, last)
-    if json:
+    if csv:
+        print_csv(rows)
+    elif json:
         output.print_json(rows)
     else:
         _show(by, rows)

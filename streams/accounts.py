@@ -8,13 +8,16 @@ reason and in the same words.
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import datetime
 from typing import Any
 
 from aiokafka.structs import ConsumerRecord
 
 from rating import ledger
+from rating.alerts import standing
 from rating.facts import account_of
 from rating.fold import Fold, cards_named
+from rating.forecast import Forecast, forecast
 from rating.outputs import DeadLetter
 from rating.partitioner import partition_of
 from rating.seen import SeenInMemory
@@ -65,6 +68,14 @@ class AccountView:
         """The plan that it is, or was last, on; pending facts count."""
         account = self._fold.books.account(self.account_id)
         return account.subscription.plan if account else None
+
+    def forecast(self, now: datetime) -> Forecast | None:
+        """What its newest period comes to; pending facts count."""
+        account = self._fold.books.account(self.account_id)
+        if account is None or account.newest is None:
+            return None
+        tariff = self._fold.books.tariffs[account.newest.terms_id]
+        return forecast(standing(account, account.newest), tariff, tariff.has_rate, now)
 
     def knows(self, fact_id: str) -> bool:
         """Whether a fact of this id was applied to the account: another one would change nothing."""
