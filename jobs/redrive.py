@@ -24,7 +24,7 @@ from faust.types import TP
 
 from jobs.dead_letters import Letter, Show, Walk, Wanted, broker_errors, key_of, read_letters, show_nothing, spelled
 from jobs.reading import TopicReader
-from rating.facts import AgencyAccess, RulesSet, Tick, Undecodable, decode
+from rating.facts import AgencyAccess, RulesSet, Tick, Undecodable, WholesaleSet, decode
 from rating.outputs import encode
 from rating.partitioner import partition_of
 from streams.administration import check_topics
@@ -138,7 +138,7 @@ class Redrive:
             except Undecodable:
                 skip = "no fact"
             else:
-                if not isinstance(fact, Tick | RulesSet | AgencyAccess):
+                if not isinstance(fact, Tick | RulesSet | AgencyAccess | WholesaleSet):
                     return fact.account_id
                 skip = "tick or rules"
         self.skipped[skip] += 1

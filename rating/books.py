@@ -13,13 +13,13 @@ from typing import Any
 
 import msgspec
 
-from rating.account import Account, History, Hours, Period
+from rating.account import Account, History, Hours, Period, Wholesale
 from rating.agency_sums import AgencySums
 from rating.cards import NO_CARDS, Card, Cards
 from rating.ledger import decode_account, decode_history, decode_hours
 from rating.outputs import BILLING_EVENTS, Output, encode
 from rating.period import unix_micros
-from rating.terms import LARGEST, Tariff, Terms
+from rating.terms import LARGEST, Tariff, Terms, WholesaleTerms
 
 # More than a rated call takes.
 ENCODED_BYTES = 2_048
@@ -61,6 +61,7 @@ class Books:
         histories: the cold part of the accounts.
         hours_of: the hours of the accounts that are watched for unusual usage.
         cards: rate cards by id, as far as they were loaded.
+        wholesale: what the platform charges agencies, of those for which that was said.
         tariffs: terms in use, by the hash of their content.
         outputs: what the facts gave out and nobody has taken yet.
         due: heap of (unix microseconds, account id); an entry counts only while it is the account's ``next_due``.
@@ -73,6 +74,9 @@ class Books:
     def __init__(self, partition: int, cards: Cards = NO_CARDS) -> None:
         self.partition = partition
         self.cards = cards
+        self.wholesale: dict[str, Wholesale] = {}
+        self.touched_wholesale: set[str] = set()
+        self._wholesale_tariffs: dict[WholesaleTerms, Tariff] = {}
         self.offset = 0
         self.clock: datetime | None = None
         self.rules = Rules()
@@ -170,6 +174,19 @@ class Books:
             known = self.tariffs[tariff.terms_id] = tariff
             self.new_terms.append(tariff.terms_id)
         return known
+
+    def changed_wholesale(self, agency_id: str) -> Wholesale:
+        """An agency's wholesale terms, to be changed: they are written to the ledger with this transaction."""
+        self.touched_wholesale.add(agency_id)
+        return self.wholesale.setdefault(agency_id, Wholesale())
+
+    def wholesale_tariff(self, terms: WholesaleTerms) -> Tariff:
+        """The tariff by which calls are priced under wholesale terms; its card is there."""
+        tariff = self._wholesale_tariffs.get(terms)
+        if tariff is None:
+            card = None if terms.rate_card is None else self.cards[terms.rate_card]
+            tariff = self._wholesale_tariffs[terms] = Tariff(terms.of_a_call, card=card)
+        return tariff
 
     def card_of(self, card_id: str | None, currency: str) -> Card | None:
         """The rate card that terms name, None where they name none.

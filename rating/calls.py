@@ -27,6 +27,7 @@ from rating.terms import LARGEST, Tariff
 from rating.topups import top_up_if_low
 from rating.unusual import count_hour
 from rating.waterfall import Drawdown, draw
+from rating.wholesale import cost_of
 
 
 class ClosedHome(NamedTuple):
@@ -70,6 +71,9 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
         drawn = draw(tariff, billed_s, left_s, account.wallet_s, account.credit_micros)
     else:
         billed_s, fee, drawn, extras = draw_by_card(tariff, account, call, duration_s, left_s)
+    if books.wholesale:
+        call, costed = cost_of(books, call, duration_s)
+        extras = {**extras, **costed} if extras else costed or None
     if written_off:
         fee, drawn = 0, (0, 0, 0, 0, 0, billed_s, 0)
     allowance_s, wallet_s, _, credit_micros, overage_s, written_off_s, overage_micros = drawn
@@ -202,6 +206,9 @@ def _adjust(books: Books, account: Account, call: CallCompleted, duration_s: int
         drawn = draw(tariff, billed_s, left_s, account.wallet_s, account.credit_micros)
     else:
         billed_s, fee, drawn, extras = draw_by_card(tariff, account, call, duration_s, left_s)
+    if books.wholesale:
+        call, costed = cost_of(books, call, duration_s)
+        extras = {**extras, **costed} if extras else costed or None
     allowance_s, wallet_s, _, credit_micros, _, _, overage_micros = drawn
     amount = overage_micros + fee
     adjustment = next((a for a in account.adjustments if a.period_start == home.period_start), None)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict, replace
 
 from rating.access import review_access
@@ -32,6 +32,7 @@ from rating.period import index_at
 from rating.prices import Extras, draw_by_card
 from rating.terms import LARGEST, Tariff
 from rating.waterfall import Drawdown, draw
+from rating.wholesale import cost_of, reported_counts
 
 _decode_rated = msgspec.json.Decoder(SpecialCall).decode
 # A call that is corrected more often than that may not be restored to what it was first.
@@ -50,7 +51,11 @@ AMOUNTS = (
     "amount_micros",
     "cost_micros",
     "margin_micros",
+    "wholesale_billed_s",
 )
+
+
+COST_FIELDS = ("cost_micros", "cost_currency")
 
 
 class Home(NamedTuple):
@@ -110,7 +115,7 @@ def correct_call(
     home = old_home = _home_of(books, account, standing)
     before = None
     if call is not None and duration_s is not None:
-        before = next((one for one in _ratings(known) if _is_same(one, call)), None)
+        before = next((one for one in _ratings(known) if _is_same(books, one, call)), None)
         home = _home_of(books, account, before) if before else _new_home(books, account, call, old_home)
         _check_bounds(books, account, home, call, duration_s, at)
     if not known.voided:
@@ -122,7 +127,7 @@ def correct_call(
         if new is None or not _is_there_for(account, home, new):
             new = _rate(books, account, home, call, duration_s, (before or standing).late)
         new = _count(books, account, home, new, 1, fact.fact_id, at)
-        former = [encode(one) for one in _ratings(known) if not _is_same(one, call)]
+        former = [encode(one) for one in _ratings(known) if not _is_same(books, one, call)]
         kept = Correction(encode(new), former[MOST_FORMER - 1 :: -1])
         if new.cut:
             _tell_stuck(books, account, home, call, new.duration_s)
@@ -139,9 +144,13 @@ def _ratings(known: Correction) -> list[SpecialCall]:
     return [_decode_rated(one) for one in (known.latest, *reversed(known.former))]
 
 
-def _is_same(rated: SpecialCall, call: CallCompleted) -> bool:
-    """Whether a call is what it was when it was rated."""
-    return all(getattr(rated, name) == getattr(call, name) for name in CALL_FIELDS)
+def _is_same(books: Books, rated: SpecialCall, call: CallCompleted) -> bool:
+    """Whether a call is what it was when it was rated. A reported cost matters only where it counts."""
+    if not all(getattr(rated, name) == getattr(call, name) for name in CALL_FIELDS if name not in COST_FIELDS):
+        return False
+    if rated.cost_source == "wholesale" and (call.cost_micros is None or not reported_counts(books, call)):
+        return True
+    return all(getattr(rated, name) == getattr(call, name) for name in COST_FIELDS)
 
 
 def _home_of(books: Books, account: Account, rated: SpecialCall) -> Home:
@@ -191,6 +200,7 @@ def _check_bounds(
     tariff, period = home.tariff, home.period
     try:
         billed_s, fee, _, _ = _drawn(tariff, account, call, min(duration_s, tariff.longest_s), 0)
+        cost_of(books, call, min(duration_s, tariff.longest_s))
     except Refusal:
         # A period may have been opened all the same.
         review_access(books, account, at)
@@ -215,6 +225,7 @@ def _rate(
     if late and home.period is not None and tariff.terms.late_calls == "write_off":
         fee, drawn = 0, (0, 0, 0, 0, 0, billed_s, 0)
     allowance_s, wallet_s, credit_s, credit_micros, overage_s, written_off_s, overage_micros = drawn
+    call, costed = cost_of(books, call, rated_s)
     amount, cost = overage_micros + fee, call.cost_micros
     if cost is not None and call.cost_currency not in (None, account.currency):
         cost = None
@@ -241,6 +252,7 @@ def _rate(
         source_partition=books.partition,
         source_offset=books.offset,
         **extras,
+        **costed,
     )
     return replace(rated, cut=True) if rated_s != duration_s else rated
 
@@ -306,7 +318,7 @@ def _count(
         fact_id=fact_id,
     )
     if sign < 0:
-        negated = {name: -value for name in AMOUNTS if (value := getattr(told, name)) is not None}
+        negated = {name: -value for name in AMOUNTS if (value := getattr(told, name)) not in (None, UNSET)}
         books.outputs.append((RATED_CALLS, account.account_id.encode(), encode(replace(told, **negated))))
     else:
         books.outputs.append((RATED_CALLS, account.account_id.encode(), encode(told)))

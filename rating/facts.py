@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from rating.terms import Cap, Count, Currency, Id, NamedCap, Signed, Sum, Terms, TopUp, check_caps
+from rating.terms import Cap, Count, Currency, Id, NamedCap, Signed, Sum, Terms, TopUp, WholesaleTerms, check_caps
 
 MAX_FACT_BYTES = 262_144
 # What was rated is known for a day longer: by the topic seen-calls, and by the index that is made from it.
@@ -261,6 +261,15 @@ class AgencyAccess(msgspec.Struct, frozen=True, kw_only=True, tag="agency.access
     allowed: bool
 
 
+class WholesaleSet(msgspec.Struct, frozen=True, kw_only=True, tag="wholesale.set"):
+    """What the platform charges an agency for calls that end at or after ``at``. Written to every partition."""
+
+    fact_id: Id
+    agency_id: Id
+    at: Time
+    terms: WholesaleTerms
+
+
 class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick"):
     """The time. ``jump`` allows a step of more than 35 days."""
 
@@ -286,7 +295,7 @@ AnyAccountFact = (
     | PaymentRequestCreated
     | PaymentRequestSettled
 )
-Fact = CallCompleted | AnyAccountFact | AgencyAccess | RulesSet | Tick
+Fact = CallCompleted | AnyAccountFact | AgencyAccess | WholesaleSet | RulesSet | Tick
 TYPES = frozenset(
     str(fact.__struct_config__.tag)
     for fact in (
@@ -308,6 +317,7 @@ TYPES = frozenset(
         PaymentRequestCreated,
         PaymentRequestSettled,
         AgencyAccess,
+        WholesaleSet,
         RulesSet,
         Tick,
     )
@@ -321,7 +331,7 @@ _escaped_fraction = re.compile(rb"\\u00(?:2[eE]|3[0-9])").search
 _time_with_long_fraction = re.compile(r"\d{4}-\d\d-\d\d.\d\d:\d\d:\d\d\.\d{7}").match
 _DATES = frozenset(("period_start", "period_end", "due_at", "grace_ends_at"))
 _TIME_FIELDS = frozenset(
-    ("at", "started_at", "answered_at", "ended_at", "period_start", "period_end", "due_at", "grace_ends_at")
+    ("at", "started_at", "answered_at", "ended_at", "period_start", "period_end", "due_at", "grace_ends_at", "anchor")
 )
 
 
@@ -383,6 +393,8 @@ def _check_times(fact: msgspec.Struct) -> None:
         at = getattr(fact, name)
         if at is not None:
             _check_span(name, at, END_OF_DATES if name in _DATES else END_OF_TIME)
+    if type(fact) is WholesaleSet:
+        _check_times(fact.terms)
     if type(fact) is PaymentRequestCreated:
         for line in fact.lines:
             _check_times(line)

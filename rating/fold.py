@@ -47,6 +47,7 @@ from rating.facts import (
     TopUpSet,
     Undecodable,
     WalletAdjusted,
+    WholesaleSet,
     account_of,
     decode,
 )
@@ -66,6 +67,7 @@ from rating.seen import SeenCalls, call_hash
 from rating.terms import Tariff, decode_terms, encode_terms
 from rating.topups import set_top_up
 from rating.versions import StateError
+from rating.wholesale import set_wholesale
 
 ACCOUNT_EVENTS = "account-events"
 LONGEST_STEP = timedelta(days=35)
@@ -107,7 +109,7 @@ def cards_named(value: bytes | None) -> set[str]:
         fact = decode(value)
     except Undecodable:
         return set()
-    terms = fact.terms if isinstance(fact, SubscriptionStarted | SubscriptionChanged) else None
+    terms = fact.terms if isinstance(fact, SubscriptionStarted | SubscriptionChanged | WholesaleSet) else None
     return set() if terms is None or terms.rate_card is None else {terms.rate_card}
 
 
@@ -264,6 +266,8 @@ class Fold:
                     return False
             elif isinstance(fact, RulesSet):
                 self._set_rules(fact)
+            elif isinstance(fact, WholesaleSet):
+                set_wholesale(self.books, fact)
             elif isinstance(fact, AgencyAccess):
                 if not self._change_access(fact):
                     return False
@@ -526,6 +530,9 @@ class Fold:
             records.append((ledger.HISTORY + account_id.encode(), ledger.encode_history(books.history(account_id))))
         for account_id in books.touched_hours:
             records.append((ledger.HOURS + account_id.encode(), ledger.encode_hours(books.hours(account_id))))
+        for agency_id in books.touched_wholesale:
+            value = ledger.encode_wholesale(books.wholesale[agency_id])
+            records.append((ledger.WHOLESALE + agency_id.encode(), value))
         for agency_id in books.touched_access:
             value = ledger.AGENCY_ACCESS_STATE.prefix + _encode_access(books.access_of[agency_id])
             records.append((ledger.AGENCY_ACCESS + agency_id.encode(), value))
@@ -536,6 +543,7 @@ class Fold:
         books.touched.clear()
         books.touched_histories.clear()
         books.touched_hours.clear()
+        books.touched_wholesale.clear()
         books.touched_access.clear()
         return records
 
@@ -569,6 +577,8 @@ class Fold:
             value = ledger.HOURS_STATE.upgraded(value)
             ledger.decode_hours(value)
             books.hours_of[key[len(ledger.HOURS) :].decode()] = value
+        elif key.startswith(ledger.WHOLESALE):
+            books.wholesale[key[len(ledger.WHOLESALE) :].decode()] = ledger.decode_wholesale(value)
         elif key.startswith((ledger.TERMS, ledger.AGENCY_ACCESS)) or key == ledger.POSITION:
             self._restore_shared(key, value)
         else:
@@ -596,8 +606,22 @@ class Fold:
 
     def cards_needed(self, accounts: Set[str] | None = None) -> set[str]:
         """Ids of the rate cards that the terms restored so far name: all, or those of some accounts."""
-        terms = (self.books.tariffs[terms_id].terms for terms_id in self._terms_of(accounts))
-        return {card for one in terms if (card := one.rate_card) is not None}
+        named = {self.books.tariffs[terms_id].terms.rate_card for terms_id in self._terms_of(accounts)}
+        named.update(card_id for card_id, _ in self._wholesale_cards(accounts))
+        return {card_id for card_id in named if card_id is not None}
+
+    def _wholesale_cards(self, accounts: Set[str] | None) -> list[tuple[str, str]]:
+        """Cards that wholesale terms name, each with the agency: of all agencies, or of those of some accounts."""
+        books = self.books
+        agencies = set(books.wholesale)
+        if accounts is not None:
+            agencies &= {account.agency_id for one in accounts if (account := books.account(one)) is not None}
+        return [
+            (version.terms.rate_card, agency_id)
+            for agency_id in sorted(agencies)
+            for version in books.wholesale[agency_id].versions
+            if version.terms.rate_card is not None
+        ]
 
     def _terms_of(self, accounts: Set[str] | None) -> set[bytes]:
         books = self.books
@@ -624,6 +648,9 @@ class Fold:
             StateError: a rate card is not there.
         """
         books = self.books
+        for card_id, agency_id in self._wholesale_cards(accounts):
+            if card_id not in books.cards:
+                raise StateError(f"rate card {card_id}, of the wholesale of {agency_id}, is gone: import it again")
         for terms_id in self._terms_of(accounts):
             terms = books.tariffs[terms_id].terms
             if terms.rate_card is not None:

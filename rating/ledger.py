@@ -6,6 +6,7 @@ Each value begins with a version byte, see `rating.versions`.
 - ``history\\0<id>``: the history.
 - ``hours\\0<id>``: the clock hours of an account that is watched for unusual usage.
 - ``terms\\0<hash>``: the terms; written once in a partition.
+- ``agency\\0<id>``: what the platform charges an agency.
 - ``agency-access\\0<id>``: whether all accounts of an agency are off, for a cap of the agency.
 - ``position``: offset of the next fact, clock and rules. Last record of every transaction.
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from rating.account import Account, History, Hours
+from rating.account import Account, History, Hours, Wholesale
 from rating.versions import Layout, StateError, same
 
 # 2: caps that have a name, cost and margin of a period, parts of a period, lines that wait, numbers, terms to come,
@@ -29,11 +30,13 @@ HISTORY_STATE = Layout("history", version=2, upgrades={1: same})
 TERMS_STATE = Layout("terms", version=2, upgrades={1: same})
 HOURS_STATE = Layout("hours")
 POSITION_STATE = Layout("position")
+WHOLESALE_STATE = Layout("wholesale")
 AGENCY_ACCESS_STATE = Layout("agency access")
 ACCOUNT = b"account\0"
 HISTORY = b"history\0"
 HOURS = b"hours\0"
 TERMS = b"terms\0"
+WHOLESALE = b"agency\0"
 AGENCY_ACCESS = b"agency-access\0"
 POSITION = b"position"
 NEVER_DUE = 2**64 - 1
@@ -44,6 +47,7 @@ _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _encode_account = msgspec.msgpack.Encoder().encode
 _decode_account = msgspec.msgpack.Decoder(Account).decode
 _decode_history = msgspec.msgpack.Decoder(History).decode
+_decode_wholesale = msgspec.msgpack.Decoder(Wholesale).decode
 _decode_hours = msgspec.msgpack.Decoder(Hours).decode
 
 
@@ -75,6 +79,24 @@ def decode_account(value: bytes) -> Account:
 def encode_history(history: History) -> bytes:
     """A history as a ledger record's value."""
     return HISTORY_STATE.prefix + _encode(history)
+
+
+def encode_wholesale(wholesale: Wholesale) -> bytes:
+    """An agency's wholesale terms as a ledger record's value."""
+    return WHOLESALE_STATE.prefix + _encode(wholesale)
+
+
+def decode_wholesale(value: bytes) -> Wholesale:
+    """An agency's wholesale terms from a ledger record's value.
+
+    Raises:
+        StateError: they cannot be read.
+    """
+    value = WHOLESALE_STATE.upgraded(value)
+    try:
+        return _decode_wholesale(memoryview(value)[1:])
+    except msgspec.MsgspecError as error:
+        raise StateError(f"wholesale record: {error}") from None
 
 
 def decode_history(value: bytes) -> History:

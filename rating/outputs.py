@@ -103,6 +103,8 @@ class SpecialCall(RatedCall, kw_only=True, gc=False):
         cut: the call was longer than the terms' ``max_call_s``, and is rated as if it had lasted that long.
         rate_micros_per_minute: of terms with a rate card, the rate; None where there is none (overage is blocked).
         rate_prefix: the prefix of the card's row; None: no row matches, the terms' rate.
+        cost_source: of an agency with wholesale terms, where the cost is from: ``wholesale`` or ``reported``. The other
+            ``wholesale_`` fields are as those of the retail price.
     """
 
     cut: bool | UnsetType = UNSET
@@ -110,6 +112,10 @@ class SpecialCall(RatedCall, kw_only=True, gc=False):
     rate_prefix: str | UnsetType | None = UNSET
     correction: str | UnsetType = UNSET
     fact_id: str | UnsetType = UNSET
+    cost_source: str | UnsetType = UNSET
+    wholesale_billed_s: int | UnsetType = UNSET
+    wholesale_rate_micros_per_minute: int | UnsetType | None = UNSET
+    wholesale_rate_prefix: str | UnsetType | None = UNSET
 
 
 encode = msgspec.json.Encoder().encode

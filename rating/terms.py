@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from copy import copy
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import msgspec
@@ -219,6 +220,59 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
             other.interval,
             other.interval_count,
             other.timezone,
+        )
+
+
+class WholesaleTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What the platform charges an agency, as in ``wholesale.set``. Amounts in micros of ``currency``.
+
+    Attributes:
+        cost_policy: ``reported``: the cost reported with a call wins over the wholesale price, where there is one.
+        anchor: where the agency's periods are counted from; None: from the fact's ``at``.
+        price_micros: of a period, as are ``included_minutes``; ``number_price_micros`` of a number and period.
+    """
+
+    currency: Currency
+    rate_card: CardId | None = None
+    rate_micros_per_minute: Count | None = None
+    increments: str = "1/1"
+    minimum_s: Count = 0
+    connection_fee_micros: Count = 0
+    outcomes: Outcomes = Outcomes()
+    cost_policy: Literal["card", "reported"] = "card"
+    interval: Interval = "month"
+    interval_count: Annotated[int, Meta(ge=1, le=LARGEST)] = 1
+    timezone: str = "UTC"
+    anchor: Annotated[datetime, Meta(tz=True)] | None = None
+    price_micros: Count = 0
+    included_minutes: Minutes = 0
+    number_price_micros: Count = 0
+    due_days: Days = 0
+    grace_days: Days = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError (a decoding error for msgspec) where fields do not fit each other."""
+        check_increments(self.increments)
+        if self.rate_micros_per_minute is None and self.rate_card is None:
+            raise ValueError("rate_micros_per_minute is required where there is no rate_card")
+        if self.interval_count > LONGEST[self.interval]:
+            raise ValueError(f"a period may last at most {MAX_YEARS} years")
+        zone(self.timezone)
+
+    @property
+    def of_a_call(self) -> Terms:
+        """The same as terms by which a call is priced, without pools."""
+        return Terms(
+            plan="wholesale",
+            currency=self.currency,
+            interval=self.interval,
+            overage="billed",
+            overage_micros_per_minute=self.rate_micros_per_minute,
+            increments=self.increments,
+            minimum_s=self.minimum_s,
+            connection_fee_micros=self.connection_fee_micros,
+            outcomes=self.outcomes,
+            rate_card=self.rate_card,
         )
 
 

@@ -171,6 +171,6 @@ async def _latest(settings: Settings, partition: int, keys: set[bytes] | None = 
     latest: dict[bytes, ConsumerRecord] = {}
     async for records in read_to_end(settings, settings.topic(LEDGER), partition):
         for record in records:
-            if keys is None or record.key in keys or record.key.startswith(ledger.TERMS):
+            if keys is None or record.key in keys or record.key.startswith((ledger.TERMS, ledger.WHOLESALE)):
                 latest[record.key] = record
     return list(latest.values())

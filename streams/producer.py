@@ -25,7 +25,7 @@ from streams.settings import Settings
 from streams.topics import ACCOUNT_EVENTS
 
 # Facts of every partition, without a key.
-EVERYWHERE = frozenset(("tick", "rules.set", "agency.access"))
+EVERYWHERE = frozenset(("tick", "rules.set", "agency.access", "wholesale.set"))
 
 # Below every broker's default limit of 1,048,588 bytes a batch; and all partitions' batches together, which travel in
 # one request, well below its limit of 100 MiB.

@@ -72,7 +72,7 @@ def _key_and_partitions(fact: Fact, partitions: int) -> tuple[bytes | None, Iter
         except ValueError:
             return None, [0]
     if isinstance(fact, Mapping):
-        if fact.get("type") in ("tick", "rules.set", "agency.access"):
+        if fact.get("type") in ("tick", "rules.set", "agency.access", "wholesale.set"):
             return None, range(partitions)
         if isinstance(account_id := fact.get("account_id") or fact.get("agency_id"), str):
             key = account_id.encode()

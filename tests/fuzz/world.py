@@ -24,6 +24,7 @@ from rating.facts import (
     RulesSet,
     Tick,
     Undecodable,
+    WholesaleSet,
     account_of,
     decode,
 )
@@ -135,7 +136,7 @@ class World:
 
     def _targets(self, value: bytes) -> Iterable[int]:
         account_id = _account_of(value)
-        if account_id is None and isinstance(_decoded(value)[0], Tick | RulesSet | AgencyAccess):
+        if account_id is None and isinstance(_decoded(value)[0], Tick | RulesSet | AgencyAccess | WholesaleSet):
             return range(PARTITIONS)
         if account_id is None or self._random.random() < 0.05:
             return (self._random.randrange(PARTITIONS),)
@@ -250,7 +251,7 @@ class World:
             found.append("duplicate")
         if any(forward.offset == record.offset for forward in fold.forwards):
             found.append("forwarded")
-        if not found and isinstance(fact, Tick | RulesSet | AgencyAccess):
+        if not found and isinstance(fact, Tick | RulesSet | AgencyAccess | WholesaleSet):
             found.append("time")
             if isinstance(fact, Tick) and (fold.clock is None or fold.clock < fact.at):
                 raise Broken("a tick that has not come to pass")
@@ -337,7 +338,7 @@ def _offset_of(output: Output) -> int:
 
 def _known(fold: Fold, fact: Fact | None) -> bool:
     """Whether the fold has applied a fact of this id to the account."""
-    fact_id = None if isinstance(fact, AgencyAccess) else getattr(fact, "fact_id", None)
+    fact_id = None if isinstance(fact, AgencyAccess | WholesaleSet) else getattr(fact, "fact_id", None)
     history = fold.books.histories.get(fact.account_id) if fact_id else None  # type: ignore[union-attr]
     return history is not None and fact_id in fold.books.history(fact.account_id).fact_ids  # type: ignore[union-attr]
 

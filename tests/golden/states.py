@@ -5,12 +5,14 @@ A version that was written once is never written again, so `write` leaves files 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rating import ledger
-from rating.account import Hours
+from rating.account import Hours, Wholesale, WholesaleVersion
 from rating.fold import Fold
 from rating.seen import SeenInMemory
+from rating.terms import Outcomes, WholesaleTerms
 from rating.versions import Layout
 from streams.fenced import ROLE_POSITION, encode_position
 from streams.seen_calls import RECORD
@@ -22,11 +24,26 @@ LINES = 230
 ACCOUNT = "acct_late_adjust"
 HOURS = Hours({495_000: 60, 495_001: 4_000}, [495_001])
 ENTRY = bytes(range(16)) + (7).to_bytes(8, "big") + (1_790_000_000).to_bytes(8, "big")
+WHOLESALE = Wholesale(
+    [
+        WholesaleVersion(
+            datetime(2026, 11, 1, tzinfo=UTC),
+            WholesaleTerms(
+                currency="USD",
+                rate_micros_per_minute=30_000,
+                anchor=datetime(2026, 11, 1, tzinfo=UTC),
+                outcomes=Outcomes(busy=True),
+            ),
+        )
+    ],
+    {"w1"},
+)
 LAYOUTS: dict[str, Layout] = {
     "account": ledger.ACCOUNT_STATE,
     "history": ledger.HISTORY_STATE,
     "hours": ledger.HOURS_STATE,
     "terms": ledger.TERMS_STATE,
+    "wholesale": ledger.WHOLESALE_STATE,
     "position": ledger.POSITION_STATE,
     "role-position": ROLE_POSITION,
     "seen-calls": RECORD,
@@ -70,6 +87,7 @@ def written_now() -> dict[str, tuple[bytes, bytes]]:
             ledger.encode_hours(HOURS),
         ),
         "terms": (terms_key, records[terms_key]),
+        "wholesale": (ledger.WHOLESALE + b"ag_1", ledger.encode_wholesale(WHOLESALE)),
         "position": (ledger.POSITION, records[ledger.POSITION]),
         "role-position": (b"position", encode_position(1_234)),
         "seen-calls": (b"", RECORD.prefix + 3 * ENTRY),

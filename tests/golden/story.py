@@ -106,6 +106,7 @@ def story() -> Iterator[Line]:
     yield from lives()
     yield from numbers()
     yield from rate_cards()
+    yield from wholesale()
     yield from steps("2026-01-20T00:00:00Z", "2027-02-01T00:00:00Z", timedelta(days=13, hours=7))
     yield from watched()
     yield from topped_up()
@@ -523,6 +524,31 @@ def topped_up() -> Iterator[Line]:
     yield one.call("2027-01-12T12:00:00Z", 180, "no third one")
     yield one.fact("top_up.set", "2027-01-12T13:00:00Z", "off", top_up=None)
     yield one.call("2027-01-12T14:00:00Z", 60, "overage")
+
+
+def wholesale() -> Iterator[Line]:
+    """What calls cost an agency: by its card, as reported, by what was in force when they ended."""
+
+    def set_to(number: int, at: str, about: str, **terms: Any) -> Fact:
+        own = {"fact_id": f"wholesale-{number}", "agency_id": "ag_sold", "at": at, "about": about}
+        return {"type": "wholesale.set", **own, "terms": {"currency": "USD", **terms}}
+
+    one = Teller("acct_sold", "ag_sold")
+    yield one.started("2026-01-14T00:00:00Z", "retail at 0.12", included_minutes=1)
+    yield one.call("2026-01-14T01:00:00Z", 61, "before there is wholesale: as reported", cost_micros=5_000)
+    yield set_to(1, "2026-01-14T02:00:00Z", "by card", rate_card=LANDLINES.card_id, connection_fee_micros=100)
+    yield one.call("2026-01-14T01:30:00Z", 61, "ended before it was in force", to_number="+4930123")
+    yield one.call("2026-01-14T02:00:00Z", 61, "61 s at 61 and a fee", to_number="+4930123", cost_micros=5_000)
+    yield one.call("2026-01-14T02:30:00Z", 61, "no wholesale rate: not rated", to_number="+33123")
+    yield set_to(1, "2026-01-14T02:00:00Z", "once more: nothing", rate_micros_per_minute=0)
+    yield set_to(2, "2026-01-14T03:00:00Z", "as reported, else 0.06", cost_policy="reported",
+                 rate_micros_per_minute=60_000, increments="60/60", rate_card=LANDLINES.card_id)  # fmt: skip
+    yield one.call("2026-01-14T03:30:00Z", 61, "reported", to_number="+33123", cost_micros=5_000)
+    yield one.call("2026-01-14T03:40:00Z", 61, "not reported: two minutes", to_number="+33123")
+    yield one.call("2026-01-14T03:50:00Z", 0, "not billed: costs nothing", outcome="busy")
+    yield set_to(3, "2026-01-14T04:00:00Z", "euros", currency="EUR", rate_micros_per_minute=1)
+    yield set_to(4, "2026-01-14T04:00:00Z", "no such card", rate_card="0" * 32)
+    yield set_to(5, "2026-01-14T04:00:00Z", "no price", rate_micros_per_minute=None)
 
 
 def rate_cards() -> Iterator[Line]:

@@ -11,6 +11,7 @@ from typing import Any
 from tests.oracle import named
 from tests.oracle.anchored import boundary
 from tests.oracle.rate_cards import card_in
+from tests.oracle.wholesale import Wholesale
 
 Terms = dict[str, Any]
 
@@ -159,6 +160,7 @@ class Account:
     reasons: frozenset[str] = frozenset()
     standing: dict[str, Standing] = field(default_factory=dict)
     top_up: dict[str, Any] | None = None
+    wholesale: Wholesale = field(default_factory=Wholesale)
     # How often it was topped up, by local calendar month.
     topped_up: Counter[tuple[int, int]] = field(default_factory=Counter)
     # Billed seconds by clock hour, as far back as hours are kept.

@@ -13,7 +13,7 @@ from tests.oracle.pricing import MICROSECOND, billed_and_fee, microseconds_answe
 from tests.oracle.reading import FACTS, Refused
 
 Rated = dict[str, Any]
-NEGATED = (*COUNTED, "duration_s", "credit_s", "cost_micros", "margin_micros")
+NEGATED = (*COUNTED, "duration_s", "credit_s", "cost_micros", "margin_micros", "wholesale_billed_s")
 CALL_FIELDS = tuple(FACTS["call.completed"])
 
 
@@ -45,7 +45,7 @@ def corrected(journal: Journal, account: Account, fact: Fact) -> None:
     former = None
     others = []
     for rated, period in history:
-        if call is not None and all(rated[field] == value for field, value in call.items()):
+        if call is not None and _is_same(account, rated, call):
             former = rated, period
         else:
             others.append((rated, period))
@@ -67,6 +67,18 @@ def corrected(journal: Journal, account: Account, fact: Fact) -> None:
     stuck(journal, account, call, place.period)
     if not place.period.closed:
         fire_levels(journal, account, place.period, call["ended_at"])
+
+
+def _is_same(account: Account, rated: Rated, call: Fact) -> bool:
+    """Every field as it was; a reported cost only where one counts."""
+    costs = ("cost_micros", "cost_currency")
+    if any(rated[field] != value for field, value in call.items() if field not in costs):
+        return False
+    terms = account.wholesale.in_force(call["ended_at"])
+    by_card = call["cost_micros"] is None or (terms is not None and terms["cost_policy"] == "card")
+    if rated.get("cost_source") == "wholesale" and by_card:
+        return True
+    return all(rated[field] == call[field] for field in costs)
 
 
 def _check(account: Account, call: Fact, fact: Fact) -> None:
@@ -98,6 +110,7 @@ def _place(journal: Journal, account: Account, call: Fact, standing: Standing) -
 def _check_bounds(journal: Journal, account: Account, call: Fact, period: Period, at: datetime) -> None:
     try:
         terms = terms_of(account, call, period)
+        account.wholesale.cost(account.account_id, call, period.terms["max_call_s"])
     except Refused:
         journal.access(account, at)
         raise
@@ -130,7 +143,7 @@ def _anew(account: Account, call: Fact, place: Place) -> Rated:
         _, billed, _ = billed_and_fee(call, terms_of(account, call, period))
         nothing = dict.fromkeys((*COUNTED, "credit_s"), 0)
         cost = rated["margin_micros"] is not None
-        margin = -call["cost_micros"] if cost else None
+        margin = -rated["cost_micros"] if cost else None
         rated |= nothing | {"billed_s": billed, "written_off_s": billed, "margin_micros": margin}
     return rated | {"late": place.late}
 
@@ -143,7 +156,7 @@ def _tell(journal: Journal, account: Account, rated: Rated, period: Period, fact
     amount = sign * rated["amount_micros"]
     told = rated | {"correction": kind, "fact_id": fact["fact_id"]}
     if sign < 0:
-        told |= {name: -told[name] for name in NEGATED if told[name] is not None}
+        told |= {name: -told[name] for name in NEGATED if told.get(name) is not None}
     left = 0
     if not period.closed:
         period.totals.update({name: sign * rated[name] for name in COUNTED})

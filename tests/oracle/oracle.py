@@ -7,7 +7,7 @@ Compared with the core are the topics rated-calls, billing-events, alerts, acces
 and of dead-letters the reason, the account and the bytes.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
@@ -20,6 +20,7 @@ from tests.oracle.journal import Journal, Output
 from tests.oracle.orders import HANDLERS, currency_named
 from tests.oracle.pricing import MICROSECOND, microseconds_answered
 from tests.oracle.reading import Refused, read
+from tests.oracle.wholesale import Wholesale
 
 LONGEST_STEP = timedelta(days=35)
 
@@ -46,6 +47,7 @@ class Oracle:
         # By agency: the number of the latest fact about its access, and whether its accounts are off.
         self.agencies: dict[str, tuple[int, bool]] = {}
         self.of_agencies = Agencies(self.journal)
+        self.wholesale: dict[str, Wholesale] = defaultdict(Wholesale)
 
     def fold(self, line: bytes) -> None:
         clock, said = self.clock, len(self.journal.outputs)
@@ -71,6 +73,8 @@ class Oracle:
                 self._tick(fact)
             elif fact["type"] == "agency.caps_set":
                 self.of_agencies.caps_set(fact)
+            elif fact["type"] == "wholesale.set":
+                self.wholesale[fact["agency_id"]].set(fact)
             elif fact["type"] == "agency.access":
                 self._agency_access(fact)
             elif fact["type"] == "rules.set":
@@ -114,6 +118,7 @@ class Oracle:
             raise Refused("unknown_request" if kind == "payment_request.settled" else "no_subscription", name)
         if account is None:
             account = Account(name, fact["agency_id"], fact["terms"]["currency"])
+            account.wholesale = self.wholesale[fact["agency_id"]]
             account.agency_off = self.agencies.get(fact["agency_id"], (0, False))[1]
         if fact["agency_id"] != account.agency_id:
             raise Refused("wrong_agency", name)

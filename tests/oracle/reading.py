@@ -159,6 +159,36 @@ def top_up(value: Any) -> Fact:
     return wanted
 
 
+_wholesale = table(
+    {
+        "currency": required(currency),
+        "rate_card": optional(card_id),
+        "rate_micros_per_minute": optional(natural),
+        "increments": (increments, (1, 1)),
+        "minimum_s": (natural, 0),
+        "connection_fee_micros": (natural, 0),
+        "outcomes": (outcomes, {}),
+        "cost_policy": (one_of("card", "reported"), "card"),
+        "interval": (one_of("day", "week", "month", "year"), "month"),
+        "interval_count": (positive, 1),
+        "timezone": (zone, "UTC"),
+        "anchor": optional(instant),
+        "price_micros": (natural, 0),
+        "included_minutes": (up_to(MAX_INTEGER // 60), 0),
+        "number_price_micros": (natural, 0),
+        "due_days": (up_to(36_500), 0),
+        "grace_days": (up_to(36_500), 0),
+    }
+)
+
+
+def wholesale(value: Any) -> Fact:
+    said: Fact = _wholesale(value)
+    expect(said["interval_count"] * DAYS[said["interval"]] <= LONGEST_DAYS)
+    expect((said["rate_micros_per_minute"], said["rate_card"]) != (None, None))
+    return said
+
+
 def terms(value: Any) -> Fact:
     frozen: Fact = _terms(value)
     expect(frozen["interval_count"] * DAYS[frozen["interval"]] <= LONGEST_DAYS)
@@ -261,6 +291,12 @@ FACTS: dict[str, Table] = {
         "agency_id": required(identifier),
         "at": required(instant),
         "caps": required(agency_caps),
+    },
+    "wholesale.set": {
+        "fact_id": required(identifier),
+        "agency_id": required(identifier),
+        "at": required(instant),
+        "terms": required(wholesale),
     },
     "agency.access": {
         "fact_id": required(identifier),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.oracle.clients import Client, Signup, request_fields, stamp
 from tests.oracle.plans import ANCHORS, LENGTHS, some_cap, some_caps, some_terms
+from tests.oracle.rate_cards import CARDS, UNKNOWN
 from tests.oracle.spoiling import spoiled
 
 Fact = dict[str, Any]
@@ -46,6 +47,7 @@ STEPS = {
     "rules": 2,
     "agency_access": 1,
     "agency_caps": 3,
+    "wholesale": 4,
     "again": 4,
     "same_call_other_time": 3,
     "spoiled": 7,
@@ -154,6 +156,35 @@ class LogWriter:
             "agency_id": client.agency_id if self.random.random() > 0.05 else "ag_3",
             "at": stamp(self.random, self.now),
             "caps": caps,
+        }
+
+    def _wholesale(self, client: Client) -> Fact:
+        random = self.random
+        currency = client.currency if random.random() > 0.05 else "GBP"
+        cards = [card.card_id for card in CARDS if card.currency == currency]
+        card = random.choice([None, *cards * 3, CARDS[0].card_id, UNKNOWN])
+        terms: Fact = {
+            "currency": currency,
+            "rate_card": card,
+            "rate_micros_per_minute": random.choice((0, 7, 30_000, 30_000, 2**53)),
+            "increments": random.choice(("1/1", "6/6", "60/60")),
+            "minimum_s": random.choice((0, 0, 30)),
+            "connection_fee_micros": random.choice((0, 0, 1_000)),
+            "outcomes": random.choice(({}, {}, {"voicemail": False}, {"no_answer": True, "test": True})),
+            "cost_policy": random.choice(("card", "card", "reported")),
+            "included_minutes": 1,
+            "anchor": random.choice((None, stamp(random, self.now))),
+        }
+        if card is not None and random.random() < 0.3:
+            terms["rate_micros_per_minute"] = None
+        for name in random.sample(sorted(set(terms) - {"currency", "rate_card", "rate_micros_per_minute"}), 2):
+            del terms[name]
+        return {
+            "type": "wholesale.set",
+            "fact_id": f"wholesale_{self.count if random.random() > 0.1 else 1}",
+            "agency_id": client.agency_id,
+            "at": stamp(random, self._moment(client) if random.random() < 0.6 else self.now - timedelta(days=40)),
+            "terms": terms,
         }
 
     def _agency_access(self, client: Client) -> Fact:
