@@ -5,13 +5,16 @@ that is looked up is the called one, without its ``+``. Rows whose direction and
 candidates; of those counts the one with the longest prefix, then one with the call's direction, then one with its tier.
 
 So that a look-up in 100,000 rows takes less than a microsecond, a card has one table for each direction and tier that
-its rows tell apart, in which each prefix has the one row that would win. A table knows for the first digits of a
-number which lengths of prefixes there are: few, so few are tried.
+its rows tell apart, in which each prefix has the one row that would win. A table is arrays of
+integers: of the few places where another row begins to count among numbers with the same first digits, a bisection
+finds the right one.
 """
 
 from __future__ import annotations
 
 import hashlib
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple
@@ -24,8 +27,13 @@ from rating.terms import Count, Currency, Id, check_increments
 CARD_ID_BYTES = 16
 # A part's record stays far below what a broker takes.
 ROWS_IN_A_PART = 5_000
-# Digits by which a table knows the lengths of prefixes.
-HEAD = 4
+# The longest prefix; numbers are looked up by as many digits.
+DIGITS = 15
+# What fills a number of so many digits up.
+TENS = tuple(10 ** (DIGITS - length) for length in range(DIGITS + 1))
+# Numbers that have the first four digits in common.
+HEAD = 10 ** (DIGITS - 4)
+NO_ROW = -1
 
 Direction = Literal["inbound", "outbound", "web"]
 Prefix = Annotated[str, Meta(pattern=r"^[0-9]{0,15}\Z")]
@@ -78,11 +86,21 @@ class NoCard(ValueError):
 
 
 class _Table(NamedTuple):
-    """Rows by prefix; lengths of prefixes by the first digits of a number, longest first; those for all others."""
+    """Rows by number, a number being 15 digits here, filled up with zeros: where another row begins to count.
 
-    rows: dict[str, int]
-    lengths: dict[str, tuple[int, ...]]
-    short: tuple[int, ...]
+    Plain arrays, for a look-up waits for memory most of its time.
+
+    Attributes:
+        starts: where each row begins to count, ascending.
+        rows: which row it is; -1 for none.
+        heads: for each four digits, and one more, the first start of such numbers.
+        by_prefix: the row of each prefix.
+    """
+
+    starts: array[int]
+    rows: array[int]
+    heads: array[int]
+    by_prefix: dict[str, int]
 
 
 class Card:
@@ -94,7 +112,7 @@ class Card:
         least_rate: the lowest price of a minute above 0 that pools may be drawn for; 0 if there is none.
     """
 
-    __slots__ = ("_tables", "card_id", "currency", "least_rate", "name", "rows")
+    __slots__ = ("_lengths", "_only", "_tables", "card_id", "currency", "least_rate", "name", "rows")
 
     def __init__(self, name: str, currency: str, rows: Iterable[Row]) -> None:
         """Make a card of rows in any order.
@@ -112,23 +130,31 @@ class Card:
                 raise NoCard(f"two rows for prefix {one.prefix!r}, direction {one.direction}, tier {one.tier}")
         self.card_id = card_id_of(name, currency, self.rows)
         self._tables = _tables(self.rows)
+        self._lengths = bytes(len(row.prefix) for row in self.rows)
+        told_apart = len(self._tables) > 1 or len(self._tables[None]) > 1
+        self._only = None if told_apart else self._tables[None][None]
         rates = [row.rate_micros_per_minute for row in self.rows if row.pools and row.rate_micros_per_minute]
         self.least_rate = min(rates, default=0)
 
     def find(self, to_number: str | None, direction: str, tier: str | None) -> int | None:
         """The index of the row for a call, None if there is none."""
-        by_tier = self._tables.get(direction) or self._tables[None]
-        rows, lengths, short = by_tier.get(tier) or by_tier[None]
+        table = self._only
+        if table is None:
+            by_tier = self._tables.get(direction) or self._tables[None]
+            table = by_tier.get(tier) or by_tier[None]
         number = to_number or ""
-        if number.startswith("+"):
+        if number[:1] == "+":
             number = number[1:]
-        if not (number.isascii() and number.isdigit()):
-            return rows.get("")
-        for length in lengths.get(number[:HEAD], short):
-            found = rows.get(number[:length])
-            if found is not None:
-                return found
-        return None
+        if not (number.isdigit() and number.isascii()):
+            return table.by_prefix.get("")
+        starts, rows, heads, by_prefix = table
+        length = len(number)
+        whole = int(number) * TENS[length] if length <= DIGITS else int(number[:DIGITS])
+        head = whole // HEAD
+        found = rows[bisect_right(starts, whole, heads[head], heads[head + 1]) - 1]
+        if found < 0:
+            return None
+        return found if self._lengths[found] <= length else _longest(by_prefix, number)
 
     def records(self, created_at: str | None = None) -> list[tuple[bytes, bytes]]:
         """How the card is kept in its topic: (key, value) of its parts, its head last."""
@@ -196,18 +222,40 @@ def _table(rows: tuple[Row, ...], direction: str | None, tier: str | None) -> _T
         for index, row in enumerate(rows)
         if row.direction in (None, direction) and row.tier in (None, tier)
     }
-    heads: dict[str, set[int]] = {}
-    for prefix in best:
-        if len(prefix) >= HEAD:
-            heads.setdefault(prefix[:HEAD], set()).add(len(prefix))
-    short = {len(prefix) for prefix in best if len(prefix) < HEAD}
-    lengths: dict[str, tuple[int, ...]] = {}
-    # Heads with the same lengths have one object.
-    shared: dict[tuple[int, ...], tuple[int, ...]] = {}
-    for head, found in heads.items():
-        own = tuple(sorted(found | {size for size in short if head[:size] in best}, reverse=True))
-        lengths[head] = shared.setdefault(own, own)
-    return _Table(best, lengths, tuple(sorted(short, reverse=True)))
+    starts, found = array("q", [0]), array("q", [best.get("", NO_ROW)])
+    within: list[tuple[str, int]] = []
+
+    def put(start: int, index: int) -> None:
+        if starts[-1] == start:
+            found[-1] = index
+        else:
+            starts.append(start)
+            found.append(index)
+
+    def leave() -> None:
+        _, end = within.pop()
+        put(end, best[within[-1][0]] if within else NO_ROW)
+
+    for prefix in sorted(best):
+        while within and not prefix.startswith(within[-1][0]):
+            leave()
+        start = int(prefix or "0") * TENS[len(prefix)]
+        within.append((prefix, start + TENS[len(prefix)]))
+        put(start, best[prefix])
+    while within:
+        leave()
+    heads = array("q", (bisect_left(starts, head * HEAD) for head in range(10**DIGITS // HEAD + 1)))
+    # The row that counts where a head begins may have begun before: a bisection looks one to the left.
+    heads[-1] = len(starts)
+    return _Table(starts, found, heads, best)
+
+
+def _longest(by_prefix: dict[str, int], number: str) -> int | None:
+    for length in range(len(number), -1, -1):
+        found = by_prefix.get(number[:length])
+        if found is not None:
+            return found
+    return None
 
 
 _encode = msgspec.json.Encoder().encode
