@@ -14,6 +14,7 @@ from aiokafka.structs import ConsumerRecord
 
 from demo.platform import HERO, Platform, text
 from demo.run import subscriptions
+from rating.agencies import AgencyFold
 from rating.fold import Fold
 from rating.outputs import DeadLetter
 from rating.request import request_for
@@ -22,7 +23,7 @@ from sinks.clickhouse import Store, Target
 from sinks.exactly_once import Appender
 from sinks.migrate import migrate
 from sinks.tables import REJECTS, TABLES, reject_columns
-from streams.topics import BILLING_EVENTS, LEDGER, RATED_CALLS
+from streams.topics import AGENCY_LEDGER, BILLING_EVENTS, LEDGER, RATED_CALLS
 from streams.units import minor_digits
 
 UNTIL = datetime(2026, 11, 30, 18, tzinfo=UTC)
@@ -51,7 +52,7 @@ def fill(target: Target) -> Store:
 
 def month() -> dict[str, list[ConsumerRecord]]:
     """Everything the meter writes for the month, by topic, in one partition."""
-    fold = Fold(0, None, SeenInMemory())
+    fold, agencies = Fold(0, None, SeenInMemory()), AgencyFold(0, 1)
     written: dict[str, list[ConsumerRecord]] = defaultdict(list)
 
     def write(topic: str, key: bytes | None, value: bytes | None, at: datetime, headers: tuple = ()) -> None:
@@ -70,11 +71,15 @@ def month() -> dict[str, list[ConsumerRecord]]:
             if topic == BILLING_EVENTS and (request := request_for(json.loads(value), minor_digits)):
                 created = {"type": "payment_request.created", **request, "gateway": "manual", "external_id": None}
                 rate(json.dumps(created).encode(), at)
+        for _, value in fold.drain_agencies():
+            agencies.fold(value, agencies.position)
 
     for at, fact in facts():
         rate(fact, at)
     for key, value in fold.drain_ledger():
         write(LEDGER, key, value, UNTIL)
+    for key, value in agencies.drain_ledger():
+        write(AGENCY_LEDGER, key, value, UNTIL)
     return written
 
 
