@@ -194,7 +194,8 @@ def test_a_role_is_healthy_by_the_compose_files_own_check(stack: Stack, role: st
 def test_a_role_is_alive_and_says_which_it_is(stack: Stack, role: str) -> None:
     status, text = page(stack.ports[role], "/health")
     assert status == 200
-    assert json.loads(text)["roles"] == [role]
+    # The meter has the fold of the agencies beside it.
+    assert json.loads(text)["roles"][0] == role
 
 
 @pytest.mark.slow
