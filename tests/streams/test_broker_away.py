@@ -33,7 +33,7 @@ async def test_idle_roles_are_not_ready_while_the_broker_does_not_answer_and_go_
                 def silent(name: str = name, role: object = role) -> bool:
                     status, body = ask(role, "/ready")
                     reason = json.loads(body)["roles"][name]["waiting_for"]
-                    return status == 503 and reason.startswith("Kafka: no answer from the broker for ")
+                    return status == 503 and (reason or "").startswith("Kafka: no answer from the broker for ")
 
                 await wait_until(silent, what=f"{name} to say that the broker is silent")
                 assert f'callmeter_ready{{role="{name}"}} 0.0' in ask(role, "/metrics")[1]
