@@ -446,8 +446,10 @@ class Fold:
             review_access(books, account, fact.at)
             if account.reasons is not before:
                 books.touch(account)
-        self._looking_at, self._looked_at = books.offset, end
-        return end >= len(accounts)
+        done = end >= len(accounts)
+        # Of the next fact all accounts are looked at, though it may be of the same offset in a simulation.
+        self._looking_at, self._looked_at = (-1, 0) if done else (books.offset, end)
+        return done
 
     def _set_clock(self, at: datetime) -> None:
         self.books.clock = at

@@ -46,9 +46,7 @@ STEPS = {
     "settle": 5,
     "rules": 2,
     "agency_access": 1,
-    # Open: with corrections and caps of agencies in one log, oracle and core disagree on `agency_cap_reached`. Until it
-    # is known which is right, random logs have no caps of agencies; tests/rating/test_agencies.py and make faults do.
-    "agency_caps": 0,
+    "agency_caps": 3,
     "wholesale": 4,
     "again": 4,
     "same_call_other_time": 3,

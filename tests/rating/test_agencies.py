@@ -243,6 +243,21 @@ def test_many_accounts_are_turned_off_slice_by_slice_and_a_restart_does_the_rest
     assert sorted(keys) == sorted(f"acct_{n}".encode() for n in range(8))
 
 
+def test_two_facts_at_one_offset_are_both_carried_out():
+    """As in a simulation, where what the second fold says is of the offset of the call that made it say so."""
+    fold = Fold(0, None, SeenInMemory(), slice_accounts=3)
+    for offset, line in enumerate(encode([subscription(account=f"acct_{n}", fact=f"f{n}") for n in range(4)])):
+        assert fold.fold(line, offset)
+    fact = {"type": "agency.access", "fact_id": "x", "agency_id": "ag_1", "at": "2026-11-02T00:00:00Z"}
+    for sequence, allowed in ((1, False), (2, True)):
+        fold.outputs.clear()
+        line = json.dumps({**fact, "sequence": sequence, "allowed": allowed}).encode()
+        while not fold.fold(line, 9):
+            pass
+        said = [json.loads(value)["allowed"] for topic, _, value in fold.outputs if topic == "access-events"]
+        assert said == [allowed] * 4
+
+
 def test_an_older_fact_changes_nothing():
     def fact(number, allowed):
         return {
