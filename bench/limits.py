@@ -19,6 +19,7 @@ import random
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -155,12 +156,11 @@ async def until_ready(settings: Settings, running: Role) -> dict[str, float]:
         while True:
             running.check()
             peak = max(peak, cost_of(running.pid).memory_mib)
-            try:
+            # It does not listen yet.
+            with suppress(aiohttp.ClientError):
                 async with session.get(f"http://127.0.0.1:{settings.http_port}/ready") as answer:
                     if answer.status == 200:
                         break
-            except aiohttp.ClientError:
-                pass
             if time.perf_counter() - began > PATIENCE_S:
                 raise MeterFailed("the meter is not ready")
             await asyncio.sleep(WATCH_S)

@@ -275,38 +275,13 @@ def _count(
     books: Books, account: Account, home: Home, rated: SpecialCall, sign: int, fact_id: str, at: datetime
 ) -> SpecialCall:
     """Take a rating's seconds and amounts out of the pools (1), or give them back (-1), and say so."""
-    period, amount = home.period, sign * rated.amount_micros
-    if period is not None:
-        period.calls += sign
-        period.late_calls += sign * rated.late
-        period.billed_s += sign * rated.billed_s
-        period.allowance_s += sign * rated.allowance_s
-        period.allowance_left_s -= sign * rated.allowance_s
-        period.wallet_s += sign * rated.wallet_s
-        period.credit_micros += sign * rated.credit_micros
-        period.overage_s += sign * rated.overage_s
-        period.written_off_s += sign * rated.written_off_s
-        period.overage_micros += sign * (rated.amount_micros - rated.fee_micros)
-        period.fee_micros += sign * rated.fee_micros
-        if period.by_rate is not None and not isinstance(rated.rate_micros_per_minute, UnsetType):
-            by_rate = (
-                rated.rate_micros_per_minute or 0,
-                rated.overage_s,
-                rated.amount_micros - rated.fee_micros,
-                rated.fee_micros,
-            )
-            if sign > 0:
-                period.by_rate.count(*by_rate)
-            else:
-                period.by_rate.take_back(*by_rate)
-        if rated.margin_micros is not None:
-            count_cost(period, sign * (rated.amount_micros - rated.margin_micros), amount)
+    if home.period is not None:
+        _count_in(home.period, rated, sign)
     elif home.closed is not None:
         home.closed.allowance_left_s -= sign * rated.allowance_s
     account.wallet_s -= sign * rated.wallet_s
     account.credit_micros -= sign * rated.credit_micros
     _count_for_agency(books, account, rated, sign)
-    correction = "rerated" if sign > 0 else "refund"
     told = replace(
         rated,
         allowance_left_s=home.allowance_left_s,
@@ -314,31 +289,57 @@ def _count(
         credit_left_micros=account.credit_micros,
         source_partition=books.partition,
         source_offset=books.offset,
-        correction=correction,
+        correction="rerated" if sign > 0 else "refund",
         fact_id=fact_id,
     )
-    if sign < 0:
-        negated = {name: -value for name in AMOUNTS if (value := getattr(told, name)) not in (None, UNSET)}
-        books.outputs.append((RATED_CALLS, account.account_id.encode(), encode(replace(told, **negated))))
-    else:
-        books.outputs.append((RATED_CALLS, account.account_id.encode(), encode(told)))
-    if period is None:
-        if amount:
-            what = "rated anew" if sign > 0 else "taken back"
-            text = f"Call {rated.call_id} corrected: {what}"
-            line_id = f"{correction}:{fact_id}"
-            account.lines.append(WaitingLine(line_id, "adjustment", text, 1, "call", amount, period_start=home.start))
-        content = {
-            "fact_id": fact_id,
-            "call_id": rated.call_id,
-            "correction": correction,
-            "period_start": home.start,
-            "billed_s": sign * rated.billed_s,
-            "amount_micros": amount,
-            "currency": account.currency,
-        }
-        books.emit_billing("usage.corrected", account, at, content, home.subscription_id)
+    negated = {name: -value for name in AMOUNTS if (value := getattr(told, name)) not in (None, UNSET)}
+    given = told if sign > 0 else replace(told, **negated)
+    books.outputs.append((RATED_CALLS, account.account_id.encode(), encode(given)))
+    if home.period is None:
+        _tell_closed(books, account, home, given, at)
     return told
+
+
+def _count_in(period: Period, rated: SpecialCall, sign: int) -> None:
+    """Count a rating in its open period (1), or take it out (-1)."""
+    overage_micros = rated.amount_micros - rated.fee_micros
+    period.calls += sign
+    period.late_calls += sign * rated.late
+    period.billed_s += sign * rated.billed_s
+    period.allowance_s += sign * rated.allowance_s
+    period.allowance_left_s -= sign * rated.allowance_s
+    period.wallet_s += sign * rated.wallet_s
+    period.credit_micros += sign * rated.credit_micros
+    period.overage_s += sign * rated.overage_s
+    period.written_off_s += sign * rated.written_off_s
+    period.overage_micros += sign * overage_micros
+    period.fee_micros += sign * rated.fee_micros
+    if period.by_rate is not None and not isinstance(rated.rate_micros_per_minute, UnsetType):
+        count = period.by_rate.count if sign > 0 else period.by_rate.take_back
+        count(rated.rate_micros_per_minute or 0, rated.overage_s, overage_micros, rated.fee_micros)
+    if rated.margin_micros is not None:
+        count_cost(period, sign * (rated.amount_micros - rated.margin_micros), sign * rated.amount_micros)
+
+
+def _tell_closed(books: Books, account: Account, home: Home, given: SpecialCall, at: datetime) -> None:
+    """A closed period is not changed: what a correction gives out for it waits for the next request."""
+    if given.amount_micros:
+        what = "rated anew" if given.correction == "rerated" else "taken back"
+        text = f"Call {given.call_id} corrected: {what}"
+        line_id = f"{given.correction}:{given.fact_id}"
+        account.lines.append(
+            WaitingLine(line_id, "adjustment", text, 1, "call", given.amount_micros, period_start=home.start)
+        )
+    content = {
+        "fact_id": given.fact_id,
+        "call_id": given.call_id,
+        "correction": given.correction,
+        "period_start": home.start,
+        "billed_s": given.billed_s,
+        "amount_micros": given.amount_micros,
+        "currency": account.currency,
+    }
+    books.emit_billing("usage.corrected", account, at, content, home.subscription_id)
 
 
 def _count_for_agency(books: Books, account: Account, rated: SpecialCall, sign: int) -> None:

@@ -13,7 +13,8 @@ Each value begins with a version byte, see `rating.versions`.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -41,7 +42,7 @@ AGENCY_ACCESS = b"agency-access\0"
 POSITION = b"position"
 NEVER_DUE = 2**64 - 1
 HEADER = 9
-
+T = TypeVar("T")
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _encode_account = msgspec.msgpack.Encoder().encode
@@ -69,16 +70,29 @@ def decode_account(value: bytes) -> Account:
     Raises:
         StateError: it cannot be read.
     """
-    value = ACCOUNT_STATE.upgraded(value)
+    return _decoded(ACCOUNT_STATE, _decode_account, value, HEADER)
+
+
+def _decoded(layout: Layout, decode: Callable[[memoryview], T], value: bytes, header: int = 1) -> T:
+    value = layout.upgraded(value)
     try:
-        return _decode_account(memoryview(value)[HEADER:])
+        return decode(memoryview(value)[header:])
     except msgspec.MsgspecError as error:
-        raise StateError(f"account record: {error}") from None
+        raise StateError(f"{layout.kind} record: {error}") from None
 
 
 def encode_history(history: History) -> bytes:
     """A history as a ledger record's value."""
     return HISTORY_STATE.prefix + _encode(history)
+
+
+def decode_history(value: bytes) -> History:
+    """A history from a ledger record's value.
+
+    Raises:
+        StateError: it cannot be read.
+    """
+    return _decoded(HISTORY_STATE, _decode_history, value)
 
 
 def encode_wholesale(wholesale: Wholesale) -> bytes:
@@ -92,24 +106,7 @@ def decode_wholesale(value: bytes) -> Wholesale:
     Raises:
         StateError: they cannot be read.
     """
-    value = WHOLESALE_STATE.upgraded(value)
-    try:
-        return _decode_wholesale(memoryview(value)[1:])
-    except msgspec.MsgspecError as error:
-        raise StateError(f"wholesale record: {error}") from None
-
-
-def decode_history(value: bytes) -> History:
-    """A history from a ledger record's value.
-
-    Raises:
-        StateError: it cannot be read.
-    """
-    value = HISTORY_STATE.upgraded(value)
-    try:
-        return _decode_history(memoryview(value)[1:])
-    except msgspec.MsgspecError as error:
-        raise StateError(f"history record: {error}") from None
+    return _decoded(WHOLESALE_STATE, _decode_wholesale, value)
 
 
 def encode_hours(hours: Hours) -> bytes:
@@ -123,11 +120,7 @@ def decode_hours(value: bytes) -> Hours:
     Raises:
         StateError: they cannot be read.
     """
-    value = HOURS_STATE.upgraded(value)
-    try:
-        return _decode_hours(memoryview(value)[1:])
-    except msgspec.MsgspecError as error:
-        raise StateError(f"hours record: {error}") from None
+    return _decoded(HOURS_STATE, _decode_hours, value)
 
 
 def account_row(key: bytes, value: bytes) -> dict[str, Any] | None:
