@@ -18,7 +18,7 @@ from rating.agencies import AgencyFold
 from rating.outputs import DeadLetter
 from streams.administration import check_topics
 from streams.fenced import FencedPartition
-from streams.ledger import headers_of
+from streams.ledger import write_letter
 from streams.settings import Settings
 from streams.topics import (
     ACCOUNT_EVENTS,
@@ -67,7 +67,7 @@ class AgencyPartition(FencedPartition):
             fold.fold(record.value, record.offset, record.key, forwarded)
         for topic, key, value in fold.outputs:
             if isinstance(value, DeadLetter):
-                producer.add(DEAD_LETTERS, key, value.value, headers_of(self.settings, value))
+                write_letter(producer, self.settings, key, value)
             else:
                 producer.add(topic, key, value)
         fold.outputs.clear()

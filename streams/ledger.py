@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
@@ -21,7 +22,7 @@ from rating.seen import call_hash
 from rating.versions import StateError
 from streams.cards import CardShelf
 from streams.errors import LedgerUnusable
-from streams.fenced import FencedPartition
+from streams.fenced import RECORD_BYTES, FencedPartition, FencedProducer
 from streams.observe import (
     ACCOUNTS,
     BATCH_RECORDS,
@@ -76,6 +77,9 @@ NEEDS = (
 BREATH_RECORDS = 1_000
 # So many are decoded, looked up and rated together: few enough to stay in the processor's caches.
 RUN_RECORDS = 250
+# Room for the headers is left below what the topic takes.
+LETTER_BYTES = RECORD_BYTES - 65_536
+BEGINNING_BYTES = 65_536
 
 
 class LedgerPartition(FencedPartition):
@@ -208,8 +212,7 @@ class LedgerPartition(FencedPartition):
         producer, outputs, forwards = self.producer, self._fold.outputs, self._fold.forwards
         letters = [(key, letter) for _, key, letter in outputs if isinstance(letter, DeadLetter)]
         for key, letter in letters:
-            headers = [*headers_of(self.settings, letter), *self._origin(letter.offset)]
-            producer.add(DEAD_LETTERS, key, letter.value, headers)
+            write_letter(producer, self.settings, key, letter, self._origin(letter.offset))
             self._refused[letter.reason] += 1
         producer.add_many([output for output in outputs if output[0] != DEAD_LETTERS] if letters else outputs)
         outputs.clear()
@@ -264,6 +267,26 @@ class LedgerPartition(FencedPartition):
         self._accounts.set(self._fold.accounts_count)
         if self._fold.clock is not None:
             self._clock.set(self._fold.clock.timestamp())
+
+
+def write_letter(
+    producer: FencedProducer,
+    settings: Settings,
+    key: bytes | None,
+    letter: DeadLetter,
+    origin: Sequence[tuple[str, bytes]] = (),
+) -> None:
+    """Collect a dead letter for the next transaction: the original key and bytes, with why and where in its headers.
+
+    The log's bound is on bytes as they travel, which may be compressed. Of a record that is larger than a dead letter
+    can be, the beginning is kept, and ``whole_bytes`` says how many there were; all of it stays in the log.
+    """
+    value, headers = letter.value, headers_of(settings, letter)
+    whole = len(key or b"") + len(value or b"")
+    if whole > LETTER_BYTES:
+        key, value = key and key[:BEGINNING_BYTES], value and value[:BEGINNING_BYTES]
+        headers.append(("whole_bytes", b"%d" % whole))
+    producer.add(DEAD_LETTERS, key, value, [*headers, *origin])
 
 
 def headers_of(settings: Settings, letter: DeadLetter) -> list[tuple[str, bytes]]:

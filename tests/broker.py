@@ -37,7 +37,9 @@ async def delete_topics(settings: Settings) -> None:
             await admin.delete_topics(own)
 
 
-async def produce(settings: Settings, facts: Iterable[Fact], topic: str = ACCOUNT_EVENTS) -> None:
+async def produce(
+    settings: Settings, facts: Iterable[Fact], topic: str = ACCOUNT_EVENTS, compression: str | None = None
+) -> None:
     """Write facts as an outside platform would: plain producer, Java's partitioner, in the order given.
 
     Args:
@@ -46,11 +48,17 @@ async def produce(settings: Settings, facts: Iterable[Fact], topic: str = ACCOUN
             or else by its ``agency_id``; ticks and rules go to every partition, anything else to partition 0 without a
             key. None is a tombstone.
         topic: name without prefix.
+        compression: ``gzip``, ``snappy``, ``lz4`` or ``zstd``, as producers may choose.
     """
     name = settings.topic(topic)
     # Larger than what the broker takes, so that a test can send what does not fit.
     async with AIOKafkaProducer(
-        **settings.kafka_client(), enable_idempotence=True, acks="all", linger_ms=5, max_request_size=32 << 20
+        **settings.kafka_client(),
+        enable_idempotence=True,
+        acks="all",
+        linger_ms=5,
+        max_request_size=32 << 20,
+        compression_type=compression,
     ) as producer:
         partitions = len(await producer.partitions_for(name))
         sent = []
