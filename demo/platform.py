@@ -11,11 +11,28 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from rating.period import instant
+from demo import orders
+from demo.ceiling import CAPPED, Ceiling
+from demo.expected import billed_seconds
+from demo.market import (
+    HERO,
+    HOME_PREFIX,
+    RETAIL_CARD,
+    WHOLESALE,
+    Tenant,
+    destinations,
+    month_start,
+    number_in,
+    tenants_of,
+    text,
+)
+from demo.planted import AgencyCap, Call, Name, PlanChange, Planted, Rental
+from demo.spoiled import spoiled
+from streams.topics import ACCOUNT_EVENTS, AGENCY_EVENTS
 
 # Calls end between these two, inside November in every agency's time zone.
 FIRST_CALL = datetime(2026, 11, 1, 6, tzinfo=UTC)
@@ -24,61 +41,47 @@ START = datetime(2026, 10, 31, 12, tzinfo=UTC)
 NOVEMBER_IS_CLOSED = datetime(2026, 12, 2, tzinfo=UTC)
 END = datetime(2026, 12, 2, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-LOCAL_START = datetime(2026, 11, 1)
+# Calls that ended since then may come late.
+LATE_SINCE = LAST_CALL - timedelta(days=5)
 
-HERO = "jane-dental"
 # Minutes of the hero's scripted calls: 100 included, 60 from a pack, 40 of overage up to the cap. The first one is
-# short, so that later ones straddle the pools.
+# short, so that later ones straddle the pools. Then those on the plan that it changes to.
 HERO_MINUTES = (5, *[10] * 19, 5)
+HERO_LATER_MINUTES = (10,) * 6
+HERO_BUYS_PACK_AT = datetime(2026, 11, 10, tzinfo=UTC)
+HERO_RENTS_AT = datetime(2026, 11, 11, 15, tzinfo=UTC)
+HERO_CHANGES_AT = datetime(2026, 11, 21, 5, tzinfo=UTC)
+HERO_CHANGES_TO = "business"
+HERO_NUMBER = "+14155550100"
+
 # Billed seconds after which access goes off on these plans: a cap, a block of prepaid minutes.
 ALLOWED_S = {"starter": 200 * 60, "prepaid": 500 * 60}
+PREPAID = ("prepaid", "refill")
+# No call is longer, so a wallet above it lasts for one more.
+TOP_UP_BELOW_S, MOST_TOP_UPS = 3_600, 50
+LONGEST_MS = 3_500_000
+CORRECTABLE = ("business", "basis", "world")
+# Its periods are weeks; these accounts rent no numbers, and none of their calls is late.
+WEEKLY = "woche"
 CAMPAIGNS = ("recall", "booking", "survey", "reminder")
+BILLED_OUTCOMES = ("answered", "voicemail")
 OUTCOMES = ("answered",) * 16 + ("voicemail", "voicemail", "no_answer", "busy")
 
 
-@dataclass(frozen=True)
-class Tenant:
-    """An account of the simulated platform, the plan it is on, and how busy it is compared with others."""
+class Sent(NamedTuple):
+    """A record to send; key None: to every partition."""
 
-    account_id: str
-    agency_id: str
-    plan: str
-    timezone: str
-    weight: float
-    wholesale_micros_per_minute: int
+    topic: str
+    key: str | None
+    value: bytes
 
 
-@dataclass
-class Planted:
-    """What the platform has sent, by what must become of it. Calls are named (account, call id)."""
+class Draw(NamedTuple):
+    """What is drawn for a call: how long, how it ended, whether it is a test."""
 
-    rated: set[tuple[str, str]] = field(default_factory=set)
-    late: set[tuple[str, str]] = field(default_factory=set)
-    duplicates: list[tuple[str, str]] = field(default_factory=list)
-    dead_letters: dict[str, str] = field(default_factory=dict)  # a tag found in the bytes -> the reason
-    records: int = 0
-
-
-# Plan, agency, time zone, share of the accounts, wholesale price a minute in micros of the agency's currency.
-MARKET = (
-    ("starter", "acme", "America/New_York", 0.25, 30_000),
-    ("business", "acme", "America/New_York", 0.15, 30_000),
-    ("prepaid", "acme", "America/New_York", 0.10, 30_000),
-    ("basis", "nordlicht", "Europe/Berlin", 0.20, 25_000),
-    ("woche", "nordlicht", "Europe/Berlin", 0.10, 25_000),
-    ("hyojun", "sakura", "Asia/Tokyo", 0.20, 4_000_000),
-)
-
-
-def tenants(count: int, seed: int) -> list[Tenant]:
-    """The accounts: the hero first, then others spread over the plans of the market."""
-    rnd = random.Random(f"tenants {seed}")
-    found = [Tenant(HERO, "acme", "starter", "America/New_York", 0.0, 30_000)]
-    for number in range(1, count):
-        plan, agency, timezone, _, wholesale = rnd.choices(MARKET, [row[3] for row in MARKET])[0]
-        account = f"{agency}-{number:03d}"
-        found.append(Tenant(account, agency, plan, timezone, rnd.paretovariate(1.4), wholesale))
-    return found
+    milliseconds: int
+    outcome: str
+    test: bool
 
 
 class Platform:
@@ -87,6 +90,7 @@ class Platform:
     Attributes:
         tenants: its accounts.
         planted: what became due of everything sent so far.
+        records: how many reports of calls there are in all.
     """
 
     def __init__(self, accounts: int, calls: int, seed: int) -> None:
@@ -97,45 +101,63 @@ class Platform:
             calls: how many calls, duplicates and bad records not counted.
             seed: the same seed gives the same bytes.
         """
-        self.tenants = tenants(accounts, seed)
+        self.tenants = tenants_of(accounts, seed)
         self.planted = Planted()
+        self.records = 0
         self._rnd = random.Random(f"calls {seed}")
-        self._due: list[tuple[datetime, int, str, bytes]] = []
+        self._due: list[tuple[datetime, int, Sent]] = []
         self._number = 0
+        self._correctable: list[tuple[dict[str, Any], Name, datetime]] = []
+        self._plan_subscriptions()
         self._plan_hero()
-        self._plan_calls(max(calls - len(HERO_MINUTES), 0))
+        self._plan_calls(max(calls - len(HERO_MINUTES) - len(HERO_LATER_MINUTES), 0))
         self._plan_bad_records(max(calls // 400, 8))
+        self._plan_corrections(max(calls // 1_000, 4))
+        self._plan_numbers()
         self._due.sort()
 
-    @property
-    def records(self) -> int:
-        """How many records there are in all, ticks not counted."""
-        return len(self._due)
-
-    def hours(self) -> Iterator[tuple[datetime, list[tuple[str, bytes]]]]:
-        """Each hour's end and what is sent in it: (key, bytes), in order. Send them, then a tick of that time."""
+    def hours(self) -> Iterator[tuple[datetime, list[Sent]]]:
+        """Each hour's end and what is sent in it, in order. Send them, then a tick of that time."""
         at, taken = START, 0
         while at < END:
             at += HOUR
-            sent: list[tuple[str, bytes]] = []
+            sent: list[Sent] = []
             while taken < len(self._due) and self._due[taken][0] <= at:
-                sent.append(self._due[taken][2:])
+                sent.append(self._due[taken][2])
                 taken += 1
-            self.planted.records += len(sent)
+            self.planted.records += sum(b"call.completed" in one.value for one in sent)
             yield at, sent
 
-    def _send(self, at: datetime, key: str, value: dict[str, Any] | bytes) -> None:
+    def _send(self, at: datetime, key: str | None, value: dict[str, Any] | bytes, topic: str = ACCOUNT_EVENTS) -> None:
         content = value if isinstance(value, bytes) else json.dumps(value, separators=(",", ":")).encode()
-        self._due.append((at, len(self._due), key, content))
+        self.records += b"call.completed" in content
+        self._due.append((at, len(self._due), Sent(topic, key, content)))
 
-    def _call(self, tenant: Tenant, ended_at: datetime, seconds: float, outcome: str, test: bool) -> dict[str, Any]:
+    def _plan_subscriptions(self) -> None:
+        """What is agreed before the month: wholesale prices, everyone's plan, the prepaid ones' minutes."""
+        wholesale_card = orders.cards()[1].card_id
+        for agency_id in WHOLESALE:
+            self._send(START, None, orders.wholesale_set(agency_id, wholesale_card))
+        for tenant in self.tenants:
+            self._send(START, tenant.account_id, orders.subscription_started(tenant))
+            if tenant.plan in PREPAID:
+                self._sell_pack(tenant, "block-500", START, month_start(tenant.timezone))
+            if tenant.plan == "refill":
+                fact = orders.top_up_set(tenant, "block-500", TOP_UP_BELOW_S, MOST_TOP_UPS)
+                self._send(START, tenant.account_id, fact)
+
+    def _sell_pack(self, tenant: Tenant, pack: str, sent_at: datetime, at: datetime) -> None:
+        fact = orders.pack_applied(tenant, pack, at)
+        self.planted.packs[fact["currency"]] += fact["price_micros"]
+        self._send(sent_at, tenant.account_id, fact)
+
+    def _call(
+        self, tenant: Tenant, prefix: str, ended_at: datetime, milliseconds: int, outcome: str, test: bool = False
+    ) -> dict[str, Any]:
         rnd = self._rnd
         self._number += 1
-        answered = outcome in ("answered", "voicemail")
-        answered_at = ended_at - timedelta(microseconds=round(seconds * 1e6))
-        started_at = answered_at - timedelta(seconds=rnd.randint(1, 20))
-        known = rnd.random() < 0.9
-        cost = round(seconds * tenant.wholesale_micros_per_minute / 60) if answered else 0
+        answered = outcome in BILLED_OUTCOMES
+        answered_at = ended_at - timedelta(milliseconds=milliseconds)
         return {
             "type": "call.completed",
             "call_id": f"call-{self._number:07d}",
@@ -144,24 +166,35 @@ class Platform:
             "campaign_id": rnd.choice(CAMPAIGNS),
             "agent_id": f"agent-{rnd.randint(1, 5)}",
             "direction": rnd.choice(("outbound", "outbound", "inbound")),
-            "from_number": "+14155550100",
-            "to_number": f"+1{rnd.randint(2_000_000_000, 9_999_999_999)}",
-            "started_at": text(started_at),
+            "from_number": HERO_NUMBER,
+            "to_number": number_in(prefix, rnd),
+            "started_at": text(answered_at - timedelta(seconds=rnd.randint(1, 20))),
             "answered_at": text(answered_at) if answered else None,
             "ended_at": text(ended_at),
             "outcome": outcome,
             "test": test,
-            "cost_micros": cost if known else None,
+            "cost_micros": _reported_cost(tenant, milliseconds * answered) if rnd.random() < 0.9 else None,
         }
 
-    def _plan_call(self, tenant: Tenant, ended_at: datetime, seconds: float, outcome: str, test: bool = False) -> None:
-        rnd = self._rnd
-        fact = self._call(tenant, ended_at, seconds, outcome, test)
+    def _plant(
+        self, tenant: Tenant, ended_at: datetime, milliseconds: int, outcome: str = "answered", test: bool = False
+    ) -> tuple[dict[str, Any], Name]:
+        """A valid call, and what must become of it."""
+        prefix = HOME_PREFIX[tenant.agency_id]
+        if tenant.plan == "world":
+            prefix = self._rnd.choice(list(destinations(RETAIL_CARD)))
+        fact = self._call(tenant, prefix, ended_at, milliseconds, outcome, test)
         name = (tenant.account_id, fact["call_id"])
-        self.planted.rated.add(name)
+        call = _truth(tenant, Draw(milliseconds, outcome, test))
+        self.planted.calls[name] = replace(call, prefix=prefix, reported_cost_micros=fact["cost_micros"])
+        return fact, name
+
+    def _plan_call(self, tenant: Tenant, ended_at: datetime, draw: Draw) -> Name:
+        rnd = self._rnd
+        fact, name = self._plant(tenant, ended_at, draw.milliseconds, draw.outcome, draw.test)
         sent_at = ended_at + timedelta(seconds=rnd.randint(0, 120))
         kind = rnd.random()
-        if kind < 0.02 and ended_at > LAST_CALL - timedelta(days=5) and tenant.plan != "woche":
+        if kind < 0.02 and ended_at > LATE_SINCE and tenant.plan != WEEKLY:
             sent_at = NOVEMBER_IS_CLOSED + timedelta(seconds=rnd.randint(0, 3_600))
             self.planted.late.add(name)
         self._send(sent_at, tenant.account_id, fact)
@@ -171,73 +204,124 @@ class Platform:
                 fact = {**fact, "ended_at": text(ended_at + timedelta(seconds=1))}
             self.planted.duplicates.append(name)
             self._send(min(again, END), tenant.account_id, fact)
+        elif tenant.plan in CORRECTABLE and draw.outcome == "answered" and draw.milliseconds > 20_000:
+            self._correctable.append((fact, name, sent_at))
+        return name
 
     def _plan_hero(self) -> None:
-        """Calls that use up the allowance, then the wallet, and then reach the cap."""
+        """Calls that use up the allowance, then the wallet, and then reach the cap; a number, and a larger plan."""
         hero = self.tenants[0]
-        for number, minutes in enumerate(HERO_MINUTES):
-            ended_at = FIRST_CALL + timedelta(days=1 + number * 20 / 24, hours=9)
-            fact = self._call(hero, ended_at, minutes * 60, "answered", False)
-            self.planted.rated.add((hero.account_id, fact["call_id"]))
-            self._send(ended_at, hero.account_id, fact)
+        for number, minutes in enumerate((*HERO_MINUTES, *HERO_LATER_MINUTES)):
+            days = 1 + number * 20 / 24 + 3 * (number >= len(HERO_MINUTES))
+            ended_at = FIRST_CALL + timedelta(days=days, hours=9)
+            fact, _ = self._plant(hero, ended_at, minutes * 60_000)
+            self._send(ended_at, HERO, fact)
+        self._sell_pack(hero, "boost-60", HERO_BUYS_PACK_AT, HERO_BUYS_PACK_AT)
+        self._rent(Rental(hero, HERO_NUMBER, HERO_RENTS_AT, None), "front desk")
+        self.planted.plan_change = change = PlanChange(hero, HERO_CHANGES_TO, HERO_CHANGES_AT)
+        self._send(change.at, HERO, orders.plan_changed(hero, change.plan, change.at))
 
     def _plan_calls(self, calls: int) -> None:
         """Calls in the order of time. An account whose access is off pauses: its calls are others' from then on."""
         rnd = self._rnd
         others = self.tenants[1:]
-        weights = [tenant.weight for tenant in others]
-        unlimited = [tenant for tenant in others if tenant.plan not in ALLOWED_S]
+        unlimited = [tenant for tenant in others if tenant.plan not in ALLOWED_S and tenant.agency_id != CAPPED]
         span = (LAST_CALL - FIRST_CALL).total_seconds()
         times = sorted(rnd.random() * span for _ in range(calls))
+        chosen = rnd.choices(others, [tenant.weight for tenant in others], k=calls)
+        draws = [_draw(rnd) for _ in range(calls)]
+        cap = Ceiling(
+            sum(
+                billed_seconds(_truth(tenant, draw))
+                for tenant, draw in zip(chosen, draws, strict=True)
+                if tenant.agency_id == CAPPED
+            ),
+            LATE_SINCE,
+        )
         used: Counter[str] = Counter()
-        for time, tenant in zip(times, rnd.choices(others, weights, k=calls), strict=True):
-            if unlimited and used[tenant.account_id] >= ALLOWED_S.get(tenant.plan, math.inf):
-                tenant = rnd.choice(unlimited)
+        for time, tenant, draw in zip(times, chosen, draws, strict=True):
             ended_at = FIRST_CALL + timedelta(milliseconds=round(time * 1000))
-            outcome = rnd.choice(OUTCOMES)
-            seconds = min(rnd.expovariate(1 / 95), 3_500.0)
-            if outcome in ("answered", "voicemail"):
-                used[tenant.account_id] += math.ceil(seconds)
-            self._plan_call(tenant, ended_at, seconds, outcome, test=rnd.random() < 0.005)
+            if used[tenant.account_id] >= ALLOWED_S.get(tenant.plan, math.inf) or cap.pauses(tenant, ended_at):
+                if not unlimited:
+                    continue
+                tenant = rnd.choice(unlimited)
+            name = self._plan_call(tenant, ended_at, draw)
+            billed = billed_seconds(self.planted.calls[name])
+            used[tenant.account_id] += billed
+            if tenant.agency_id == CAPPED:
+                cap.add(billed, ended_at, name in self.planted.late)
+        if cap.raised_at is not None:
+            self._plan_agency_cap(cap, cap.raised_at)
+
+    def _plan_agency_cap(self, cap: Ceiling, raised_at: datetime) -> None:
+        for at, fact_id, raised in ((START, "cap", False), (raised_at, "cap-raised", True)):
+            fact = orders.agency_caps_set(CAPPED, fact_id, cap.limits(raised), at)
+            self._send(at, CAPPED, fact, AGENCY_EVENTS)
+        accounts = sum(tenant.agency_id == CAPPED for tenant in self.tenants)
+        self.planted.agency_cap = AgencyCap(CAPPED, accounts, cap.minutes, raised_at, cap.alerts())
+
+    def _plan_corrections(self, count: int) -> None:
+        """Some calls are taken back, some were shorter than reported: most the day after, some in the next period."""
+        rnd = self._rnd
+        for number, (fact, name, sent_at) in enumerate(
+            rnd.sample(self._correctable, min(count, len(self._correctable)))
+        ):
+            at = NOVEMBER_IS_CLOSED + 2 * HOUR if number % 4 == 3 else sent_at + HOUR
+            call = self.planted.calls[name]
+            if number % 2:
+                self.planted.voided.add(name)
+                call.billable, call.reported_cost_micros = False, 0
+                self._send(at, name[0], orders.call_voided(fact, at))
+                continue
+            self.planted.corrected.add(name)
+            call.seconds //= 2
+            call.reported_cost_micros = _reported_cost(call.tenant, call.seconds * 1_000)
+            ended_at = datetime.fromisoformat(fact["answered_at"]) + timedelta(seconds=call.seconds)
+            corrected = orders.call_corrected(fact, ended_at, call.reported_cost_micros, at)
+            self._send(at, name[0], corrected)
+
+    def _plan_numbers(self) -> None:
+        """Some accounts rent a number in the month, and some of those give it back."""
+        rnd = self._rnd
+        renting = [tenant for tenant in self.tenants[1:] if tenant.plan != WEEKLY]
+        for index, tenant in enumerate(rnd.sample(renting, len(renting) // 3)):
+            rented_at = FIRST_CALL + timedelta(seconds=rnd.randrange(28 * 86_400))
+            released_at = rented_at + timedelta(hours=rnd.randrange(1, 240)) if rnd.random() < 0.4 else None
+            kept = released_at is None or released_at > LAST_CALL
+            number = f"+{HOME_PREFIX[tenant.agency_id]}555{index:07d}"
+            self._rent(Rental(tenant, number, rented_at, None if kept else released_at), None)
+
+    def _rent(self, rental: Rental, label: str | None) -> None:
+        tenant, at = rental.tenant, rental.rented_at
+        self.planted.rentals.append(rental)
+        self._send(at, tenant.account_id, orders.number_rented(tenant, rental.number, label, at))
+        if rental.released_at is not None:
+            released = orders.number_released(tenant, rental.number, rental.released_at)
+            self._send(rental.released_at, tenant.account_id, released)
 
     def _plan_bad_records(self, count: int) -> None:
         rnd = self._rnd
-        makers = (self._not_json, self._wrong_type, self._unknown_account, self._impossible, self._wrong_agency)
         for number in range(count):
             tag = f"bad-{number:05d}"
             at = FIRST_CALL + timedelta(seconds=rnd.random() * (LAST_CALL - FIRST_CALL).total_seconds())
             tenant = rnd.choice(self.tenants)
-            fact = {**self._call(tenant, at, 60.0, "answered", False), "call_id": tag}
-            reason, value = makers[number % len(makers)](fact)
+            fact = {**self._call(tenant, HOME_PREFIX[tenant.agency_id], at, 60_000, "answered"), "call_id": tag}
+            reason, value = spoiled(fact, number)
             self.planted.dead_letters[tag] = reason
             self._send(at, tenant.account_id, value)
 
-    @staticmethod
-    def _not_json(fact: dict[str, Any]) -> tuple[str, bytes]:
-        return "malformed", json.dumps(fact).encode()[:-1]
 
-    @staticmethod
-    def _wrong_type(fact: dict[str, Any]) -> tuple[str, bytes]:
-        return "malformed", json.dumps({**fact, "cost_micros": "12 cents"}).encode()
-
-    @staticmethod
-    def _unknown_account(fact: dict[str, Any]) -> tuple[str, bytes]:
-        return "no_subscription", json.dumps({**fact, "account_id": "nobody-" + fact["call_id"]}).encode()
-
-    @staticmethod
-    def _impossible(fact: dict[str, Any]) -> tuple[str, bytes]:
-        return "impossible_times", json.dumps({**fact, "ended_at": "2026-10-30T00:00:00Z"}).encode()
-
-    @staticmethod
-    def _wrong_agency(fact: dict[str, Any]) -> tuple[str, bytes]:
-        return "wrong_agency", json.dumps({**fact, "agency_id": "someone-else"}).encode()
+def _truth(tenant: Tenant, draw: Draw) -> Call:
+    billable = draw.outcome in BILLED_OUTCOMES and not draw.test
+    return Call(tenant, -(-draw.milliseconds // 1_000), billable, HOME_PREFIX[tenant.agency_id], None)
 
 
-def subscription_start(tenant: Tenant) -> datetime:
-    """Midnight of 1 November where the agency is."""
-    return instant(LOCAL_START, tenant.timezone)
+def _draw(rnd: random.Random) -> Draw:
+    milliseconds = min(max(round(rnd.expovariate(1 / 95_000)), 1), LONGEST_MS)
+    return Draw(milliseconds, rnd.choice(OUTCOMES), rnd.random() < 0.005)
 
 
-def text(at: datetime) -> str:
-    """A time as the platform reports it."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _reported_cost(tenant: Tenant, milliseconds: int) -> int | None:
+    """What the carrier says that a call cost; None where the wholesale card alone knows."""
+    rate = WHOLESALE[tenant.agency_id].rate_micros
+    return None if rate is None else round(milliseconds * rate / 60_000)

@@ -1,13 +1,25 @@
-"""The proof: what was sent is what was rated, and every sum of money agrees."""
+"""The proof: what was sent is what was rated, every price is the one that was meant, and every sum of money agrees."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from demo.observer import Observer
-from demo.platform import Planted
+from demo import expected
+from demo.observed import USAGE_KINDS, Observed
+from demo.planted import Planted
+from demo.platform import TOP_UP_BELOW_S
+
+# What prepaid accounts buy: 500 minutes for 45 USD.
+PACK_S, PACK_MICROS = 500 * 60, 45_000_000
+
+# What ClickHouse is asked for.
+TALLY = (
+    "SELECT currency, count() AS calls, uniqExact(account_id, call_id) AS ids, sum(amount_micros) AS amount_micros, "
+    "sum(known_cost_micros) AS cost_micros, sum(margin_micros) AS margin_micros FROM rated_calls GROUP BY currency"
+)
 
 
 @dataclass(frozen=True)
@@ -37,58 +49,124 @@ class Proof:
         return all(check.holds for check in self.checks)
 
 
-def prove(planted: Planted, observed: Observer, clickhouse: dict[str, dict[str, int]]) -> Proof:
+def prove(planted: Planted, observed: Observed, clickhouse: dict[str, dict[str, int]]) -> Proof:
     """Compare what the platform sent with what came out.
 
     Args:
         planted: what was sent, by what must become of it.
         observed: what came out of the topics.
-        clickhouse: per currency: ``calls``, distinct ``ids`` and ``amount_micros`` as ClickHouse has them.
+        clickhouse: the rows of `TALLY` by currency.
     """
-    rated_once = {name for name, count in observed.rated.items() if count == 1}
-    asked = Counter({currency: micros for currency, micros in observed.unasked.items()})
-    for request in observed.requests.values():
-        if request["kind"] == "usage":
-            asked[request["currency"]] += request["subtotal_micros"]
-    stored = {currency: row["amount_micros"] for currency, row in clickhouse.items()}
-    rated_micros = present(observed.amounts)
-    checks = [
-        Check("every valid call was rated", len(planted.rated), len(planted.rated & observed.rated.keys())),
-        Check("nothing else was rated, nothing twice", (len(planted.rated), 0), _extra(planted, observed)),
-        Check("every duplicate was reported", Counter(planted.duplicates), observed.duplicates),
-        Check("every bad record was dead-lettered, for its reason", planted.dead_letters, observed.dead_letters),
-        Check("every late call was marked late", planted.late, observed.late),
-        Check(
-            "sent = rated + duplicates + dead letters",
-            planted.records,
-            sum(observed.rated.values()) + sum(observed.duplicates.values()) + observed.dead_letters_count,
-        ),
-        Check("calls in ClickHouse", len(rated_once), sum(row["ids"] for row in clickhouse.values())),
-        Check("rows in ClickHouse", len(rated_once), sum(row["calls"] for row in clickhouse.values())),
-        Check("rated calls = usage of the closed periods", rated_micros, present(observed.closed)),
-        Check("rated calls = lines of the usage requests", rated_micros, present(asked)),
-        Check("rated calls = sums in ClickHouse", rated_micros, present(stored)),
-    ]
+    asked = present(Counter(observed.unasked) + Counter(observed.lines(*USAGE_KINDS)))
+    checks = [*_calls(planted, observed, clickhouse), *_prices(planted, observed), *_sums(observed, asked, clickhouse)]
     figures = {
         "calls_sent": planted.records,
-        "calls_rated": sum(observed.rated.values()),
-        "duplicates": sum(observed.duplicates.values()),
+        "calls_rated": observed.rated.total(),
+        "duplicates": observed.duplicates.total(),
         "dead_letters": observed.dead_letters_count,
         "late_calls": len(observed.late),
-        "alerts": observed.alerts_count,
+        "alerts": observed.alerts_told.total(),
         "payment_requests": len(observed.requests),
-        "rated_micros": rated_micros,
-        "request_usage_micros": present(asked),
-        "clickhouse_micros": present(stored),
+        "rated_micros": present(observed.amounts),
+        "request_usage_micros": asked,
+        "clickhouse_micros": _column(clickhouse, "amount_micros"),
+        "cost_micros": _column(clickhouse, "cost_micros"),
+        "margin_micros": _column(clickhouse, "margin_micros"),
+        "number_micros": present(observed.lines("number")),
+        "plan_change_micros": {kind: present(observed.lines(kind)) for kind in ("credit", "charge")},
+        "top_ups": observed.top_ups,
+        "corrections": dict(Counter(kind for _, kind in observed.corrections.elements())),
+        "agency_cap": {
+            "alerts": observed.agency_alerts.total(),
+            "accounts_off": _told(observed, [True]),
+            "accounts_on_again": _told(observed, [True, False]),
+        },
+        "agencies": {agency: dict(usage) for agency, usage in sorted(observed.agencies.items())},
+        "destinations": {prefix: dict(usage) for prefix, usage in sorted(observed.destinations.items())},
         "accounts": {account: dict(usage) for account, usage in sorted(observed.usage.items())},
         "exact": all(check.holds for check in checks),
     }
     return Proof(checks, figures)
 
 
-def _extra(planted: Planted, observed: Observer) -> tuple[int, int]:
+def _calls(planted: Planted, observed: Observed, clickhouse: dict[str, dict[str, int]]) -> list[Check]:
+    """Which calls were rated, and what became of all others."""
+    valid = planted.calls.keys()
     twice = sum(count - 1 for count in observed.rated.values())
-    return len(observed.rated), twice
+    corrections = Counter({(name, "refund"): 1 for name in planted.voided | planted.corrected})
+    corrections.update((name, "rerated") for name in planted.corrected)
+    rows = observed.rated.total() + observed.corrections.total()
+    return [
+        Check("every valid call was rated", len(valid), len(valid & observed.rated.keys())),
+        Check("nothing else, nothing twice", (len(valid), 0), (len(observed.rated), twice)),
+        Check("every duplicate was reported", Counter(planted.duplicates), observed.duplicates),
+        Check("bad records: each its reason", planted.dead_letters, observed.dead_letters),
+        Check("late calls were marked late", planted.late, observed.late),
+        Check("sent = rated + twice + refused", planted.records, observed.done()),
+        Check("calls voided or corrected", corrections, observed.corrections),
+        Check("calls in ClickHouse", len(valid), sum(row["ids"] for row in clickhouse.values())),
+        Check("rows, with corrections", rows, sum(row["calls"] for row in clickhouse.values())),
+    ]
+
+
+def _prices(planted: Planted, observed: Observed) -> list[Check]:
+    """Every price is the one that was meant when the month was planned."""
+    billed = Counter({name: expected.billed_seconds(call) for name, call in planted.calls.items()})
+    destinations = {prefix: usage["amount_micros"] for prefix, usage in observed.destinations.items()}
+    top_ups = expected.top_ups(planted, "refill", PACK_S, TOP_UP_BELOW_S)
+    packs = planted.packs + Counter({"USD": top_ups * PACK_MICROS})
+    checks = [
+        Check("billed seconds of every call", billed, observed.billed),
+        Check("a price for each destination", present(expected.amounts_by_prefix(planted)), present(destinations)),
+        Check("wholesale cost of all calls", present(expected.costs(planted)), present(_costs(observed))),
+        Check("rented numbers, by the day", present(expected.numbers(planted)), present(observed.lines("number"))),
+        Check("automatic top-ups", top_ups, observed.top_ups),
+        Check("packs and top-ups", present(packs), present(observed.lines("pack"))),
+    ]
+    if (change := planted.plan_change) is not None:
+        meant = expected.plan_change(change)
+        opened = [
+            event["included_s"]
+            for _, _, what, event in observed.story
+            if what == "cycle.opened" and datetime.fromisoformat(event["period_start"]) == change.at
+        ]
+        checks += [
+            Check("credit for the old plan", {"USD": -meant["credit_micros"]}, observed.lines("credit")),
+            Check("charge for the new plan", {"USD": meant["charge_micros"]}, observed.lines("charge")),
+            Check("its included seconds", meant["included_s"], sum(opened)),
+        ]
+    if (cap := planted.agency_cap) is not None:
+        off_and_on = (_told(observed, [True]), _told(observed, [True, False]))
+        checks += [
+            Check("alerts of an agency's caps", cap.alerts, observed.agency_alerts),
+            Check("accounts off, and on again", (cap.accounts, cap.accounts), off_and_on),
+        ]
+    return checks
+
+
+def _sums(observed: Observed, asked: dict[str, int], clickhouse: dict[str, dict[str, int]]) -> list[Check]:
+    """Wherever money is summed up, it is the same."""
+    rated = present(observed.amounts)
+    margins = {currency: micros - _costs(observed)[currency] for currency, micros in observed.amounts.items()}
+    return [
+        Check("rated = usage of closed periods", rated, present(observed.closed)),
+        Check("rated = lines of usage requests", rated, asked),
+        Check("rated = sums in ClickHouse", rated, _column(clickhouse, "amount_micros")),
+        Check("rated - cost = its margin", present(margins), _column(clickhouse, "margin_micros")),
+    ]
+
+
+def _costs(observed: Observed) -> dict[str, int]:
+    return {observed.currencies[agency]: usage["cost_micros"] for agency, usage in observed.agencies.items()}
+
+
+def _told(observed: Observed, story: list[bool]) -> int:
+    """How many accounts were told this because of their agency, and perhaps more after it."""
+    return sum(told[: len(story)] == story for told in observed.capped.values())
+
+
+def _column(clickhouse: dict[str, dict[str, int]], name: str) -> dict[str, int]:
+    return present({currency: row[name] for currency, row in clickhouse.items()})
 
 
 def present(amounts: dict[str, int]) -> dict[str, int]:

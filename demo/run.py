@@ -8,41 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shlex
-import shutil
 import signal
-import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 
-from catalogue.load import load
-from catalogue.terms import terms_of
+from demo.market import CARD_CURRENCY, CATALOGUE, HERO, RETAIL_CARD, WHOLESALE_CARD, text
+from demo.observed import Observed
 from demo.observer import Observer
-from demo.platform import HERO, Platform, subscription_start, text
-from demo.proof import Proof, prove
-from demo.view import LiveView, day, proof_table, requests_table, story_lines, usage_table
-from streams.errors import CallmeterError
+from demo.pipeline import Pipeline, running_pipeline
+from demo.platform import Platform, Sent
+from demo.proof import TALLY, Proof, prove
+from demo.screens import show_end
+from demo.view import LiveView
 from streams.producer import FactProducer
-from streams.settings import CONFIG_VARIABLE, PREFIX, Settings, load_settings
+from streams.settings import CONFIG_VARIABLE
+from streams.topics import AGENCY_EVENTS
 
-CATALOGUE = Path(__file__).parent / "catalogue.yaml"
 EVERYTHING_CLOSED = "2027-01-03T00:00:00Z"
 HERO_PAYS_AT = "2026-12-05T15:00:00Z"
-HERO_BUYS_PACK_AT = datetime(2026, 11, 10, tzinfo=UTC)
 # The simulated month takes at least this long, so that a person can watch it.
 WATCHABLE_S = 12.0
-START_TIMEOUT_S = 60.0
 SETTLE_TIMEOUT_S = 120.0
+# Of commands on the screen.
+INDENT = 2
 
 
 @dataclass(frozen=True)
@@ -56,59 +52,6 @@ class Options:
     keep_log: Path | None
 
 
-class Pipeline:
-    """A running `callmeter up` with settings of its own, and the commands a user would type beside it."""
-
-    def __init__(self, config: Path, settings: Settings) -> None:
-        """Use the settings of this file."""
-        self.config = config
-        self.settings = settings
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        self._environment[CONFIG_VARIABLE] = str(config)
-        self.process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        """Start it, and wait until it serves.
-
-        Raises:
-            CallmeterError: it ended, or was not ready in time.
-        """
-        log = (self.settings.folder / "up.log").open("wb")
-        self.process = await asyncio.create_subprocess_exec(
-            *self.command("up", "--no-clock"), stdout=log, stderr=log, env=self._environment, start_new_session=True
-        )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self.settings.clickhouse_run_file.exists():
-            if self.process.returncode is not None or time.monotonic() > deadline:
-                raise CallmeterError(f"`callmeter up` did not start; its log:\n{Path(log.name).read_text()[-2000:]}")
-            await asyncio.sleep(0.1)
-
-    async def stop(self) -> None:
-        """SIGTERM, and wait for a clean end."""
-        if self.process is not None and self.process.returncode is None:
-            self.process.send_signal(signal.SIGTERM)
-            await self.process.wait()
-
-    @staticmethod
-    def command(*arguments: str) -> list[str]:
-        """A `callmeter` command as a list of words."""
-        return [sys.executable, "-m", "cli.main", *arguments]
-
-    async def run(self, *arguments: str) -> str:
-        """Run a command to its end; progress goes to our standard error.
-
-        Raises:
-            CallmeterError: it failed.
-        """
-        process = await asyncio.create_subprocess_exec(
-            *self.command(*arguments), stdout=asyncio.subprocess.PIPE, env=self._environment
-        )
-        out, _ = await process.communicate()
-        if process.returncode:
-            raise CallmeterError(f"`callmeter {shlex.join(arguments)}` failed with exit code {process.returncode}")
-        return out.decode()
-
-
 async def run_demo(options: Options, console: Console) -> Proof:
     """Run the whole demo.
 
@@ -120,69 +63,32 @@ async def run_demo(options: Options, console: Console) -> Proof:
         The proof; `Proof.exact` says whether everything agreed.
     """
     async with AsyncExitStack() as stack:
-        pipeline = await stack.enter_async_context(_pipeline(options, console))
-        producer = await stack.enter_async_context(FactProducer(pipeline.settings))
-        observed = Observer(pipeline.settings)
-        await observed.start()
-        stack.push_async_callback(observed.stop)
-        platform = Platform(options.accounts, options.calls, options.seed)
+        pipeline = await stack.enter_async_context(running_pipeline(options.keep, console))
+        observer = Observer(pipeline.settings)
+        await observer.start()
+        stack.push_async_callback(observer.stop)
+        observed = observer.seen
         log = _Log(options.keep_log)
         stack.callback(log.close)
+        await _put_on_sale(pipeline, console)
+        platform = Platform(options.accounts, options.calls, options.seed)
+        console.print(f"{options.accounts} accounts of three agencies. November 2026 begins.\n")
+        async with (
+            FactProducer(pipeline.settings) as accounts,
+            FactProducer(pipeline.settings, AGENCY_EVENTS) as agencies,
+        ):
+            await _Month(platform, observed, log, accounts, agencies).pass_by(console)
 
-        console.print(f"An agency's price list: [bold]callmeter catalogue apply {CATALOGUE.name}")
-        await pipeline.run("catalogue", "apply", str(CATALOGUE), "--yes", "--json")
-        await _send(producer, log, subscriptions(platform))
-        console.print(f"{options.accounts} accounts subscribed. November 2026 begins.")
-        await _november(platform, producer, observed, log, console)
-
-        console.print(f"\nThe periods are closed: [bold]callmeter close --until {EVERYTHING_CLOSED}")
-        closed = await pipeline.run("close", "--until", EVERYTHING_CLOSED, "--json")
+        console.print("\nTime passes, and every period that is due is closed:")
+        _type(console, "close", "--until", EVERYTHING_CLOSED)
+        await pipeline.run("close", "--until", EVERYTHING_CLOSED, "--json")
         log.write({"type": "tick", "at": EVERYTHING_CLOSED})
         await _pay(pipeline, observed, console)
-        clickhouse = await _settled(pipeline, observed, json.loads(closed))
-        proof = prove(platform.planted, observed, clickhouse)
-        _show_end(console, observed, proof)
+        proof = prove(platform.planted, observed, await _settled(pipeline, observed))
+        show_end(console, observed, proof)
         if options.keep:
             await _keep(pipeline, console)
         return proof
-
-
-@asynccontextmanager
-async def _pipeline(options: Options, console: Console) -> AsyncIterator[Pipeline]:
-    """A broker (the configured one, or our own) and `callmeter up` on topics and folders of their own."""
-    settings = load_settings()
-    folder = Path(tempfile.mkdtemp(prefix="callmeter-demo-"))
-    async with AsyncExitStack() as stack:
-        if not options.keep:
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        bootstrap = settings.kafka_bootstrap
-        if bootstrap is None:
-            from deploy.kafka.broker import KafkaBroker
-
-            broker = KafkaBroker(settings.broker_run_file.parent)
-            began = time.monotonic()
-            if await asyncio.to_thread(broker.start):
-                stack.callback(broker.stop)
-                console.print(f"A broker, Apache Kafka {broker.status().version}: {time.monotonic() - began:.1f} s")
-            bootstrap = broker.bootstrap
-        name = folder.name.removeprefix("callmeter-")
-        config = folder / "callmeter.toml"
-        own = {
-            "kafka_bootstrap": bootstrap,
-            "data_folder": str(folder),
-            "topic_prefix": f"{name}-",
-            "group_id": name,
-            "transactional_id": name,
-            "partitions": 4,
-            "http_port": 0,
-        }
-        config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in own.items()))
-        pipeline = Pipeline(config, load_settings(**own))
-        await pipeline.run("topics", "create", "--json")
-        await pipeline.start()
-        stack.push_async_callback(pipeline.stop)
-        console.print("Meter, sink, billing and the embedded ClickHouse engine run: [bold]callmeter up")
-        yield pipeline
 
 
 class _Log:
@@ -202,127 +108,103 @@ class _Log:
             self._file.close()
 
 
-def subscriptions(platform: Platform) -> list[tuple[str, bytes]]:
-    """The facts that put every account on its plan, and sell the prepaid ones their minutes: (account, bytes)."""
-    book = load(CATALOGUE)
-    facts = []
-    for tenant in platform.tenants:
-        agency = book.agency(tenant.agency_id)
-        name, plan = book.plan(tenant.plan, tenant.agency_id)
-        fact = {
-            "type": "subscription.started",
-            "fact_id": f"start-{tenant.account_id}",
-            "account_id": tenant.account_id,
-            "agency_id": tenant.agency_id,
-            "subscription_id": f"sub-{tenant.account_id}",
-            "at": text(subscription_start(tenant)),
-            "terms": terms_of(name, plan, agency),
-        }
-        facts.append((tenant.account_id, json.dumps(fact).encode()))
-        if tenant.plan == "prepaid":
-            block = pack_sold(tenant.account_id, "block-500", 500, 45_000_000, subscription_start(tenant))
-            facts.append((tenant.account_id, json.dumps(block).encode()))
-    return facts
+async def _put_on_sale(pipeline: Pipeline, console: Console) -> None:
+    """The agencies' price lists: rate cards, and the catalogue that names one of them."""
+    console.print("Price lists:")
+    commands: list[tuple[Any, ...]] = [("catalogue", "apply", CATALOGUE, "--yes")]
+    commands += [("rates", "import", card, "--currency", CARD_CURRENCY) for card in (RETAIL_CARD, WHOLESALE_CARD)]
+    for group, command, file, *options in commands:
+        _type(console, group, command, file.name, *options)
+    await asyncio.gather(*(pipeline.run(*map(str, command), "--json") for command in commands))
 
 
-async def _send(producer: FactProducer, log: _Log, facts: Sequence[tuple[str, bytes]]) -> None:
-    for key, value in facts:
-        log.write(value)
-        await producer.send(key, value)
+class _Month:
+    """Sends the month hour by hour, each with its tick, while the view follows."""
+
+    def __init__(
+        self, platform: Platform, observed: Observed, log: _Log, accounts: FactProducer, agencies: FactProducer
+    ) -> None:
+        self._platform, self._observed, self._log = platform, observed, log
+        self._accounts, self._agencies = accounts, agencies
+
+    async def pass_by(self, console: Console) -> None:
+        """Send all of it, and wait until the meter has dealt with it."""
+        view = LiveView(self._platform, self._observed)
+        pause = WATCHABLE_S / 800 if console.is_terminal else 0.0
+        with Live(view, console=console, refresh_per_second=8, transient=False) as live:
+            for at, facts in self._platform.hours():
+                if any(fact.topic == AGENCY_EVENTS for fact in facts) and view.at:
+                    # Nobody raises a limit before it is reached.
+                    await self._accounts.flush()
+                    await _until(self._accounts_are_off)
+                for fact in facts:
+                    await self._send(fact)
+                tick = {"type": "tick", "at": text(at)}
+                self._log.write(tick)
+                await self._accounts.send_everywhere(json.dumps(tick).encode())
+                view.at = at
+                await asyncio.sleep(pause)
+            await self._accounts.flush()
+            await _until(lambda: self._observed.done() >= self._platform.planted.records)
+            live.refresh()
+
+    async def _send(self, fact: Sent) -> None:
+        self._log.write(fact.value)
+        if fact.key is None:
+            await self._accounts.send_everywhere(fact.value)
+        elif fact.topic == AGENCY_EVENTS:
+            await self._agencies.send(fact.key, fact.value)
+        else:
+            await self._accounts.send(fact.key, fact.value)
+
+    def _accounts_are_off(self) -> bool:
+        """Whether the agency's limit was reached, as far as its accounts know."""
+        cap = self._platform.planted.agency_cap
+        return cap is None or sum(told == [True] for told in self._observed.capped.values()) == cap.accounts
 
 
-async def _november(
-    platform: Platform, producer: FactProducer, observed: Observer, log: _Log, console: Console
-) -> None:
-    """Send the month hour by hour, each with its tick, while the view follows."""
-    view = LiveView(platform, observed)
-    pause = WATCHABLE_S / 800 if console.is_terminal else 0.0
-    pack_sent = False
-    with Live(view, console=console, refresh_per_second=8, transient=False) as live:
-        for at, facts in platform.hours():
-            if at >= HERO_BUYS_PACK_AT and not pack_sent:
-                pack_sent = True
-                await _send(producer, log, [(HERO, json.dumps(hero_pack(at)).encode())])
-            await _send(producer, log, facts)
-            tick = {"type": "tick", "at": text(at)}
-            log.write(tick)
-            await producer.send_everywhere(json.dumps(tick).encode())
-            view.simulated = day(at)
-            await asyncio.sleep(pause)
-        await producer.flush()
-        deadline = time.monotonic() + SETTLE_TIMEOUT_S
-        while _lag(platform, observed) and time.monotonic() < deadline:
-            await asyncio.sleep(0.1)
-        live.refresh()
-
-
-def hero_pack(at: datetime) -> dict[str, Any]:
-    """The fact with which the hero buys a pack."""
-    return pack_sold(HERO, "boost-60", 60, 9_000_000, at)
-
-
-def pack_sold(account_id: str, pack: str, minutes: int, price_micros: int, at: datetime) -> dict[str, Any]:
-    """The fact that sells a pack of the first agency to an account."""
-    return {
-        "type": "pack.applied", "fact_id": f"{pack}-{account_id}", "account_id": account_id, "agency_id": "acme",
-        "at": text(at), "pack": pack, "minutes": minutes, "credit_micros": 0, "price_micros": price_micros,
-        "currency": "USD",
-    }  # fmt: skip
-
-
-def _lag(platform: Platform, observed: Observer) -> int:
-    done = observed.rated.total() + observed.duplicates.total() + observed.dead_letters_count
-    return platform.planted.records - done
-
-
-async def _pay(pipeline: Pipeline, observed: Observer, console: Console) -> None:
-    """The hero pays the overage of November."""
+async def _until(happens: Callable[[], bool]) -> None:
+    """Wait until something is so, but not for ever: the proof says what is missing."""
     deadline = time.monotonic() + SETTLE_TIMEOUT_S
-    while time.monotonic() < deadline:
-        for (account, request_id), request in observed.requests.items():
-            if account == HERO and request["kind"] == "usage" and request["status"] == "pending":
-                console.print(f"{HERO} pays: [bold]callmeter requests mark-paid {request_id} --reference 'wire 4711'")
-                await pipeline.run(
-                    "requests", "mark-paid", request_id, "--reference", "wire 4711", "--at", HERO_PAYS_AT, "--json"
-                )
-                return
-        await asyncio.sleep(0.1)
+    while not happens() and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
 
 
-async def _settled(pipeline: Pipeline, observed: Observer, closed: dict[str, Any]) -> dict[str, dict[str, int]]:
+async def _pay(pipeline: Pipeline, observed: Observed, console: Console) -> None:
+    """The hero pays for its overage."""
+    await _until(lambda: bool(_overage(observed)))
+    for request_id in _overage(observed)[:1]:
+        console.print(f"\n{HERO} pays:")
+        command = ("requests", "mark-paid", request_id, "--reference", "wire 4711")
+        _type(console, *command)
+        await pipeline.run(*command, "--at", HERO_PAYS_AT, "--json")
+
+
+def _overage(observed: Observed) -> list[str]:
+    """The hero's requests for usage that wait for payment, the oldest first."""
+    return sorted(
+        request_id
+        for (account, request_id), request in observed.requests.items()
+        if account == HERO and request["kind"] == "usage" and request["status"] == "pending"
+    )
+
+
+async def _settled(pipeline: Pipeline, observed: Observed) -> dict[str, dict[str, int]]:
     """Wait until ClickHouse has what the topics have; what it has by then."""
     from sinks.clickhouse import open_store
 
-    deadline = time.monotonic() + SETTLE_TIMEOUT_S
     store = await asyncio.to_thread(open_store, pipeline.settings)
+    deadline = time.monotonic() + SETTLE_TIMEOUT_S
     try:
         while True:
-            found = {
-                row["currency"]: row
-                for row in await asyncio.to_thread(
-                    store.rows,
-                    "SELECT currency, count() AS calls, uniqExact(account_id, call_id) AS ids, "
-                    "sum(amount_micros) AS amount_micros FROM rated_calls GROUP BY currency",
-                )
-            }
+            found = {row["currency"]: row for row in await asyncio.to_thread(store.rows, TALLY)}
             paid = any(request["status"] == "paid" for request in observed.requests.values())
-            complete = sum(row["calls"] for row in found.values()) >= observed.rated.total() and paid
-            if complete or time.monotonic() > deadline:
+            rows = observed.rated.total() + observed.corrections.total()
+            if (sum(row["calls"] for row in found.values()) >= rows and paid) or time.monotonic() > deadline:
                 return found
             await asyncio.sleep(0.2)
     finally:
         store.close()
-
-
-def _show_end(console: Console, observed: Observer, proof: Proof) -> None:
-    console.print(f"\n[bold]The story of {HERO}")
-    for at, line in story_lines(observed):
-        console.print(f"  {at}  {line}")
-    console.print()
-    for table in (usage_table(observed), requests_table(observed), proof_table(proof)):
-        console.print(table)
-    verdict = "[bold green]Every sum agrees, to the micro." if proof.exact else "[bold red]The sums do not agree."
-    console.print(verdict)
 
 
 async def _keep(pipeline: Pipeline, console: Console) -> None:
@@ -330,11 +212,11 @@ async def _keep(pipeline: Pipeline, console: Console) -> None:
     console.print("\nThe pipeline goes on. In another terminal:\n")
     console.print(f"  export {CONFIG_VARIABLE}={pipeline.config}", soft_wrap=True)
     for command in (
-        "callmeter usage --by day",
-        f"callmeter accounts show {HERO}",
-        "callmeter alerts list",
+        "callmeter usage acme-001",
+        "callmeter profit --by destination",
+        "callmeter numbers list",
         f"callmeter requests list --account {HERO}",
-        "callmeter usage --by campaign --json",
+        "callmeter alerts list",
     ):
         console.print(f"  {command}")
     console.print("\nCtrl-C ends it.")
@@ -343,3 +225,12 @@ async def _keep(pipeline: Pipeline, console: Console) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     await stop.wait()
+
+
+def _type(console: Console, *command: str) -> None:
+    """Show a command as somebody types it, on two lines where one is too short."""
+    words = ["callmeter", *map(shlex.quote, command)]
+    if len(" ".join(words)) + INDENT > console.width:
+        at = next(index for index, word in enumerate(words) if word.startswith("--"))
+        words[at] = f"\\\n{' ' * 2 * INDENT}{words[at]}"
+    console.print(f"{' ' * INDENT}[bold]{' '.join(words)}", soft_wrap=True)
