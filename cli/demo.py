@@ -30,8 +30,9 @@ def demo(
 ) -> None:
     """Run the whole pipeline on a real Kafka broker and the embedded ClickHouse engine, and prove that it is exact.
 
-    A voice platform with three agencies is simulated for a month: calls, duplicates, bad records, late calls, packs.
-    Exit code 1 if any sum does not agree.
+    A voice platform with three agencies is simulated for a month: calls, duplicates, bad records, late and corrected
+    calls; rate cards and wholesale prices, packs, numbers, a change of plan, an agency's cap. Exit code 1 if any sum
+    does not agree.
     """
     import uvloop
 

@@ -1,1 +1,1 @@
-"""The demo: a simulated voice platform, the story of one account, and the proof that every sum agrees."""
+"""The demo: a simulated voice platform, the story of one account, and the proof that every price and sum is right."""

@@ -212,7 +212,7 @@ async def _keep(pipeline: Pipeline, console: Console) -> None:
     console.print("\nThe pipeline goes on. In another terminal:\n")
     console.print(f"  export {CONFIG_VARIABLE}={pipeline.config}", soft_wrap=True)
     for command in (
-        "callmeter usage acme-001",
+        f"callmeter usage {HERO}",
         "callmeter profit --by destination",
         "callmeter numbers list",
         f"callmeter requests list --account {HERO}",

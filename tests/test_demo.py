@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter, defaultdict
+from decimal import Decimal
 
 import pytest
 
+from demo.market import RETAIL_CARD, WHOLESALE_CARD
 from tests.broker import command
+from tests.oracle import rate_cards
 from tests.oracle.oracle import run
+
+SUMS = (
+    "billed_s", "allowance_s", "wallet_s", "overage_s", "written_off_s", "amount_micros", "cost_micros",
+    "margin_micros",
+)  # fmt: skip
+
+
+def read_card(file):
+    """A card's file as the oracle has cards."""
+    with file.open(newline="") as lines:
+        rows = [
+            rate_cards.row(
+                row["prefix"],
+                int(Decimal(row["rate"]) * 10**6),
+                increments=row["increments"] or None,
+                connection_fee_micros=int(Decimal(row["connection_fee"]) * 10**6) if row["connection_fee"] else None,
+            )
+            for row in csv.DictReader(lines)
+        ]
+    return rate_cards.RateCard(file.stem, "USD", tuple(rows))
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +69,14 @@ def test_the_demo_follows_one_account_from_allowance_to_payment(demo):
         "alert: 80 % of the included minutes",
         "pack boost-60 applied",
         "included minutes used up; this call: 5:00 allowance + 5:00 wallet",
+        "number +14155550100 rented: 3.00 USD a month",
         "wallet used up; this call: 5:00 wallet + 5:00 overage",
         "access off: cap_reached",
+        "plan changed: starter to business",
         "campaigns may run again",
-        "period closes: 21 calls, 200:00 billed, overage 4.80 USD",
+        "period closes: 21 calls, 200:00 billed, usage 4.80 USD",
         "4.80 USD, pending",
+        "period closes: 6 calls, 60:00 billed, usage 0.06 USD",
         "4.80 USD, paid",
     ]
     text = " ".join(shown.split())
@@ -57,15 +84,39 @@ def test_the_demo_follows_one_account_from_allowance_to_payment(demo):
 
 
 @pytest.mark.slow
-def test_the_oracle_prices_the_demos_input_the_same_account_by_account(demo):
+def test_the_demo_shows_margin_a_rate_card_numbers_an_agencys_cap_and_a_change_of_plan(demo):
+    figures, shown, _ = demo
+    for currency, margin in figures["margin_micros"].items():
+        assert margin == figures["rated_micros"].get(currency, 0) - figures["cost_micros"][currency]
+    assert len(figures["destinations"]) == 8
+    assert figures["number_micros"]["USD"] > 0
+    # 10 of 30 days and an hour, for that November has one more: of 49 and of 199 USD.
+    assert figures["plan_change_micros"] == {"credit": {"USD": -16_310_679}, "charge": {"USD": 66_241_331}}
+    cap = figures["agency_cap"]
+    assert cap["alerts"] and 0 < cap["accounts_off"] == cap["accounts_on_again"]
+    assert figures["corrections"]["refund"] > figures["corrections"]["rerated"] > 0
+    text = " ".join(shown.split())
+    for screen in (
+        "Margin per agency", "A rate card: calls of plan world", "1876 Jamaica", "An agency's caps", "access off",
+        "the cap is raised, and access is on again", "Credit for the unused part of the period -16.31",
+        "Plan business, part of a period 66.24", "Number +14155550100, 20 of 30 days 2.00", "given back", "top-up",
+    ):  # fmt: skip
+        assert screen in text
+
+
+@pytest.mark.slow
+def test_the_oracle_prices_the_demos_input_the_same_account_by_account(demo, monkeypatch):
     figures, _, lines = demo
+    for file in (RETAIL_CARD, WHOLESALE_CARD):
+        card = read_card(file)
+        monkeypatch.setitem(rate_cards.BY_ID, card.card_id, card)
     priced = defaultdict(Counter)
     for output in run(lines):
         if output["topic"] == "rated-calls":
             value = output["value"]
             account = priced[value["account_id"]]
-            account["calls"] += 1
-            for field in ("billed_s", "allowance_s", "wallet_s", "overage_s", "written_off_s", "amount_micros"):
+            account["calls"] += -1 if value.get("correction") == "refund" else 1
+            for field in SUMS:
                 account[field] += value[field]
     metered = {
         account: {field: usage[field] for field in priced[account]} for account, usage in figures["accounts"].items()

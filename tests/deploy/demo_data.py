@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 
 from aiokafka.structs import ConsumerRecord
 
-from demo.platform import HERO, Platform, text
-from demo.run import subscriptions
+from demo.market import text
+from demo.orders import cards
+from demo.platform import Platform
 from rating.agencies import AgencyFold
 from rating.fold import Fold
 from rating.outputs import DeadLetter
@@ -23,15 +24,11 @@ from sinks.clickhouse import Store, Target
 from sinks.exactly_once import Appender
 from sinks.migrate import migrate
 from sinks.tables import REJECTS, TABLES, reject_columns
-from streams.topics import AGENCY_LEDGER, BILLING_EVENTS, LEDGER, RATED_CALLS
+from streams.topics import ACCOUNT_EVENTS, AGENCY_LEDGER, BILLING_EVENTS, LEDGER, RATED_CALLS
 from streams.units import minor_digits
 
 UNTIL = datetime(2026, 11, 30, 18, tzinfo=UTC)
 ACCOUNTS, CALLS, SEED = 12, 600, 7
-PACK = {
-    "type": "pack.applied", "fact_id": "pack", "account_id": HERO, "agency_id": "acme", "pack": "boost-60",
-    "at": "2026-11-02T00:00:00Z", "minutes": 60, "credit_micros": 0, "price_micros": 9_000_000, "currency": "USD",
-}  # fmt: skip
 
 
 def fill(target: Target) -> Store:
@@ -52,14 +49,17 @@ def fill(target: Target) -> Store:
 
 def month() -> dict[str, list[ConsumerRecord]]:
     """Everything the meter writes for the month, by topic, in one partition."""
-    fold, agencies = Fold(0, None, SeenInMemory()), AgencyFold(0, 1)
+    known = {card.card_id: card for card in cards()}
+    fold, agencies = Fold(0, None, SeenInMemory(), cards=known), AgencyFold(0, 1)
     written: dict[str, list[ConsumerRecord]] = defaultdict(list)
+    rated: dict[str, bytes] = {}
 
     def write(topic: str, key: bytes | None, value: bytes | None, at: datetime, headers: tuple = ()) -> None:
         written[topic].append(_record(topic, len(written[topic]), key, value, at, headers))
 
     def rate(fact: bytes, at: datetime) -> None:
-        while not fold.fold(fact, fold.position):
+        first = rated.get(fold.corrected_call(fact) or "")
+        while not fold.fold(fact, fold.position, rated=first):
             pass
         outputs = fold.outputs[:]
         fold.outputs.clear()
@@ -68,6 +68,8 @@ def month() -> dict[str, list[ConsumerRecord]]:
                 write(topic, key, value.value, at, _headers(value))
             else:
                 write(topic, key, value, at)
+            if topic == RATED_CALLS:
+                rated.setdefault(json.loads(value)["call_id"], value)
             if topic == BILLING_EVENTS and (request := request_for(json.loads(value), minor_digits)):
                 created = {"type": "payment_request.created", **request, "gateway": "manual", "external_id": None}
                 rate(json.dumps(created).encode(), at)
@@ -85,16 +87,10 @@ def month() -> dict[str, list[ConsumerRecord]]:
 
 def facts() -> Iterator[tuple[datetime, bytes]]:
     """The facts of the month, each with the simulated time at which it comes in."""
-    platform = Platform(ACCOUNTS, CALLS, SEED)
-    begun = False
-    for at, sent in platform.hours():
+    for at, sent in Platform(ACCOUNTS, CALLS, SEED).hours():
         if at > UNTIL:
             return
-        if not begun:
-            yield from ((at, fact) for _, fact in subscriptions(platform))
-            yield at, json.dumps(PACK).encode()
-            begun = True
-        yield from ((at, fact) for _, fact in sent)
+        yield from ((at, one.value) for one in sent if one.topic == ACCOUNT_EVENTS)
         yield at, json.dumps({"type": "tick", "at": text(at)}).encode()
 
 
