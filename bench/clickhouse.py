@@ -21,10 +21,10 @@ TITLE = "questions over rated calls in the embedded ClickHouse engine"
 ROWS_OF_AN_INSERT = 500_000
 AGENCIES = 50
 AGENCY = "agency_07"
-# Of a month; each account belongs to one agency for ever.
+# Of a month; each account belongs to one agency, and to one partition, for ever.
 COLUMNS = {
-    "kafka_partition": "(number % {partitions})::Int32",
-    "kafka_offset": "intDiv(number, {partitions})",
+    "kafka_partition": "(account % {partitions})::Int32",
+    "kafka_offset": "number",
     "agency_id": f"concat('agency_', leftPad(toString(account % {AGENCIES}), 2, '0'))",
     "account_id": "concat('acct_', leftPad(toString(account), 6, '0'))",
     "call_id": "concat('call_', leftPad(toString(number), 27, '0'))",

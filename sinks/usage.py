@@ -9,10 +9,12 @@ from typing import Any
 from sinks.clickhouse import Store
 
 HOUR = "toStartOfHour(ended_at)"
+DAY = "toStartOfDay(ended_at)"
+DAY_S, HOUR_S = 86_400, 3_600
 # What a row of each report stands for: its columns, and where they come from. Times are UTC.
 REPORTS: dict[str, dict[str, str]] = {
     "hour": {"hour": HOUR},
-    "day": {"day": f"toStartOfDay({HOUR})"},
+    "day": {"day": DAY},
     "agency": {"agency_id": "agency_id"},
     "account": {"agency_id": "agency_id", "account_id": "account_id"},
     "campaign": {"agency_id": "agency_id", "account_id": "account_id", "campaign_id": "campaign_id"},
@@ -26,6 +28,8 @@ FILTERS = {
     "number": "number",
     "agent": "agent_id",
 }
+# What sums by day know of; all else is known by hour.
+BY_DAY = frozenset(("day", "agency", "account"))
 # As in the views usage_by_*, so that their projections answer here too.
 SUMS = """sum(c.weight) AS calls, sumIf(c.weight, c.late) AS late_calls, sum(c.duration_s) AS duration_s,
     sum(c.billed_s) AS billed_s,
@@ -58,16 +62,21 @@ def usage(
     """
     keys = REPORTS[by]
     wanted = {name: value for name, value in (filters or {}).items() if value is not None}
+    limits = {name: limit for name, limit in (("begin", begin), ("end", end)) if limit is not None}
+    # The projections know whole days, or whole hours.
+    instant = "c.ended_at"
+    if BY_DAY.issuperset((by, *wanted)) and all(limit.timestamp() % DAY_S == 0 for limit in limits.values()):
+        instant = DAY
+    elif all(limit.timestamp() % HOUR_S == 0 for limit in limits.values()):
+        instant = HOUR
+        if by == "day":
+            keys = {"day": f"toStartOfDay({HOUR})"}
     conditions = [f"c.{FILTERS[name]} = {{{name}:String}}" for name in wanted]
     parameters: dict[str, Any] = dict(wanted)
-    for name, limit, compare in (("begin", begin, ">="), ("end", end, "<")):
-        if limit is not None:
-            # Hours are what the projections know.
-            whole_hour = limit.timestamp() % 3600 == 0
-            conditions.append(
-                f"{HOUR if whole_hour else 'c.ended_at'} {compare} fromUnixTimestamp64Micro({{{name}:Int64}})"
-            )
-            parameters[name] = int(limit.timestamp()) * 1_000_000 + limit.microsecond
+    for name, limit in limits.items():
+        compare = ">=" if name == "begin" else "<"
+        conditions.append(f"{instant} {compare} fromUnixTimestamp64Micro({{{name}:Int64}})")
+        parameters[name] = int(limit.timestamp()) * 1_000_000 + limit.microsecond
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     columns = ", ".join(f"{expression} AS {name}" for name, expression in keys.items())
     order = ", ".join([*keys, "currency"])

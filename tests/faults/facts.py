@@ -13,20 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.oracle.anchored import boundary
+from tests.faults.rare import CURRENCIES, DAY, RareFacts, text
+from tests.oracle.rate_cards import CARDS
 
-DAY = timedelta(days=1)
 OUTCOMES = ("answered",) * 12 + ("voicemail", "no_answer", "busy", "failed")
-CURRENCIES = ("USD", "EUR", "JPY")
-# The first so many accounts have four calls in five, and keep their subscriptions.
-BUSIEST = 10
 # The first field of every fact: sender and number.
 SENT = "sent"
-
-
-def text(at: datetime) -> str:
-    """A time as a platform writes it."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)
@@ -62,6 +54,8 @@ class Market:
         start = moment - DAY if at is None else at
         overage = rnd.choice(("billed", "billed", "blocked"))
         mode = rnd.choice(("hard", "soft"))
+        currency = CURRENCIES[int(agency[-1]) % 3]
+        cards = [card.card_id for card in CARDS if card.currency == currency]
         return {
             "type": "subscription.started",
             "fact_id": f"start:{text(start)}",
@@ -71,7 +65,8 @@ class Market:
             "at": text(start),
             "terms": {
                 "plan": rnd.choice(("starter", "growth")),
-                "currency": CURRENCIES[int(agency[-1]) % 3],
+                "currency": currency,
+                "rate_card": rnd.choice([None, None, *cards]),
                 "interval": "day",
                 "interval_count": 1,
                 "timezone": rnd.choice(("UTC", "America/New_York", "Asia/Kathmandu")),
@@ -91,7 +86,17 @@ class Market:
         }
 
     def beginning(self) -> Iterator[dict[str, Any]]:
-        """The accounts that are there before the first call."""
+        """What agencies pay, and the accounts that are there before the first call."""
+        for number, currency in enumerate(("USD", "EUR")):
+            (card, *_) = [card.card_id for card in CARDS if card.currency == currency]
+            yield {
+                "type": "wholesale.set", "fact_id": f"wholesale-{number}", "agency_id": f"ag_{number}",
+                "at": text(self.began - 3 * DAY),
+                "terms": {
+                    "currency": currency, "rate_card": card, "rate_micros_per_minute": 20_001, "increments": "6/6",
+                    "cost_policy": ("card", "reported")[number], "anchor": text(self.began - 3 * DAY),
+                },
+            }  # fmt: skip
         for number in range(self.accounts):
             yield self.subscription(f"acct_{number}")
 
@@ -103,6 +108,7 @@ class Sender:
         """Send under a name of one's own."""
         self._market = market
         self._name = name
+        self._rare = RareFacts(market, name)
 
     def fact(self, number: int) -> tuple[bytes, str | None, bool]:
         """Fact ``number``, as of now: its bytes, its account if it has one, whether it goes to a wrong partition."""
@@ -118,7 +124,10 @@ class Sender:
             return self._call(rnd, account, number, again), account, False
         if kind < 0.94:
             return self._bad(rnd, account, number), account, False
-        return self._encoded(number, self._rare(rnd, account, number)), account, False
+        if kind < 0.96:
+            correction, account = self._correction(rnd, number)
+            return correction, account, False
+        return self._encoded(number, self._rare.fact(rnd, account, number)), account, False
 
     def _encoded(self, number: int, fact: dict[str, Any]) -> bytes:
         """Every fact says first which one it is, so that it can be found in the log even if nobody can read it."""
@@ -167,56 +176,18 @@ class Sender:
             case _:
                 return self._call(rnd, account, number, number, tier="x" * rnd.choice((10, 300_000)))
 
-    def _rare(self, rnd: random.Random, account: str, number: int) -> dict[str, Any]:
-        agency, now = self._market.agency(account), datetime.now(UTC)
-        fact = {
-            "fact_id": f"{self._name}-{number}",
-            "account_id": account,
-            "agency_id": agency,
-            "at": text(now),
-        }
-        currency = CURRENCIES[int(agency[-1]) % 3]
-        kind = rnd.randrange(10)
-        if kind < 3:
-            sold = {"pack": "boost", "minutes": rnd.choice((5, 60)), "credit_micros": rnd.choice((0, 1_000_003))}
-            return fact | sold | {"type": "pack.applied", "price_micros": 9_004_000, "currency": currency}
-        if kind < 5:
-            minutes, credit = rnd.randint(-3, 9), rnd.choice((0, 500_000))
-            return fact | {"type": "wallet.adjusted", "minutes": minutes, "credit_micros": credit, "reason": "goodwill"}
-        if kind < 6:
-            # The oracle adds up all calls for each look at such caps, so there are none where calls are many.
-            if int(account.removeprefix("acct_")) >= BUSIEST:
-                return fact | {"type": "caps.set", "caps": [_named_cap(rnd, name) for name in range(rnd.randrange(4))]}
-            cap = {"minutes": rnd.randint(10, 400), "spend_micros": None, "mode": "hard", "alerts_percent": [50, 100]}
-            return fact | {"type": "cap.set", "cap": cap}
-        if kind < 8:
-            start = datetime.fromisoformat(self._market.subscription(account)["at"])
-            zone = self._market.subscription(account)["terms"]["timezone"]
-            stamp = boundary(start, "day", 1, zone, rnd.randrange(2)).strftime("%Y%m%dT%H%M%SZ")
-            request = f"sub-{account}:{stamp}:{rnd.choice(('cycle', 'usage'))}"
-            status = rnd.choice(("paid", "paid", "failed"))
-            settled = {"type": "payment_request.settled", "payment_request_id": request, "status": status}
-            return fact | settled | {"reference": f"wire {number}"}
-        if kind < 9:
-            return self._market.subscription(f"{self._name}-new-{number}", now - DAY + timedelta(seconds=10))
-        when = rnd.choice(("now", "period_end"))
-        # Mostly a mistake, and never of those who call most, or there would soon be nobody left to rate.
-        ends = rnd.random() < 0.3 and int(account.removeprefix("acct_")) >= BUSIEST
-        subscription = f"sub-{account}" if ends else "sub-nobody"
-        return fact | {"type": "subscription.canceled", "subscription_id": subscription, "when": when}
-
-
-def _named_cap(rnd: random.Random, name: int) -> dict[str, Any]:
-    on = rnd.choice(("minutes", "spend", "cost", "margin", "wallet"))
-    limit = rnd.randint(1, 400) * (1 if on in ("minutes", "wallet") else 1_000_003)
-    return {
-        "name": f"cap-{name}",
-        "on": on,
-        "limit": -limit if on == "margin" else limit,
-        "per": rnd.choice(("period", "day")),
-        "mode": rnd.choice(("hard", "soft")),
-        "alerts_percent": [50, 100],
-    }
+    def _correction(self, rnd: random.Random, number: int) -> tuple[bytes, str]:
+        """Of a call not long ago, if it was one: another one in its stead, or none. Its bytes, and the account."""
+        before = rnd.randint(max(0, number - 5_000), number)
+        account = self._account(before)
+        own = {"fact_id": f"{self._name}-{number}", "at": text(datetime.now(UTC))}
+        if rnd.random() < 0.3:
+            voided = {"account_id": account, "agency_id": self._market.agency(account)}
+            called = {"type": "call.voided", "call_id": f"{self._name}-{before}"}
+            return self._encoded(number, own | voided | called), account
+        call = json.loads(self._call(rnd, account, number, before))
+        call["corrects"] = call.pop("call_id")
+        return self._encoded(number, {**call, **own, "type": "call.corrected"}), account
 
 
 def due_at(account: str, boundary: datetime) -> dict[str, Any]:

@@ -158,6 +158,7 @@ class PartitionTruth:
         self._partitions = partitions
         self._only = only
         self._oracle = QuickOracle()
+        self._oracle.journal.partition = partition
 
     def fold(self, record: ConsumerRecord) -> None:
         """Fold one record, in the order of the log."""
@@ -180,6 +181,8 @@ class PartitionTruth:
         truth.calls += fact.get("type") == "call.completed"
         if fact.get("type") == "payment_request.created":
             truth.raised[fact["account_id"], fact["payment_request_id"]].append(fact["total_micros"])
+        # Positions are in the ids of what is bought by itself.
+        self._oracle.journal.position = record.offset - 1
         self._oracle.fold(record.value)
         if account is not None:
             self._oracle.touched(account)
@@ -204,7 +207,9 @@ class PartitionTruth:
             for name in SUMS:
                 sums[name] += value[name]
             of_agency = truth.agencies[value["agency_id"], value["currency"]]
-            of_agency.update(calls=1, billed_s=value["billed_s"], amount_micros=value["amount_micros"])
+            # What is taken back is a rated call, too, of amounts below 0.
+            calls = -1 if value.get("correction") == "refund" else 1
+            of_agency.update(calls=calls, billed_s=value["billed_s"], amount_micros=value["amount_micros"])
             if value["margin_micros"] is not None:
                 of_agency.update(cost_micros=value["cost_micros"], margin_micros=value["margin_micros"])
         elif output["topic"] == "billing-events":
@@ -226,10 +231,11 @@ def wanted(event: Output) -> Iterable[tuple[str, int]]:
     stamp = event.get("period_start", "")[:19].replace("-", "").replace(":", "") + "Z"
     match event["type"]:
         case "cycle.opened":
-            request, micros = f"{event['subscription_id']}:{stamp}:cycle", event["price_micros"]
+            request = f"{event['subscription_id']}:{stamp}:cycle"
+            micros = sum(line["amount_micros"] for line in event["lines"])
         case "cycle.closed":
             request = f"{event['subscription_id']}:{stamp}:usage"
-            micros = event["usage_micros"] + event["adjustments_micros"]
+            micros = event["usage_micros"] + event["adjustments_micros"] + event["lines_micros"]
         case "pack.credited":
             request, micros = f"pack:{event['fact_id']}", event["price_micros"]
         case "usage.adjusted" if event["at_once"]:

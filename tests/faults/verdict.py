@@ -27,9 +27,9 @@ from tests.oracle.compare import TOPICS, first_difference
 EXAMPLES = 5
 AGENCY_SUMS = ("calls", "billed_s", "amount_micros", "cost_micros", "margin_micros")
 # Answered by a projection, not by the rows.
-HOURLY = """
-    SELECT toStartOfHour(ended_at), sum(amount_micros) AS amount_micros FROM rated_calls
-    GROUP BY toStartOfHour(ended_at), agency_id, account_id, subscription_id, period_start, currency
+DAILY = """
+    SELECT toStartOfDay(ended_at), sum(amount_micros) AS amount_micros FROM rated_calls
+    GROUP BY agency_id, toStartOfDay(ended_at), account_id, subscription_id, period_start, currency
 """
 Say = Callable[[str], None]
 
@@ -269,9 +269,9 @@ def _judge_clickhouse(
         }
         expected = {account: {name: sums[name] for name in ("calls", *SUMS)} for account, sums in truth.sums.items()}
         wrong |= _differ(verdict, "sums in ClickHouse", stored, expected)
-        hourly = store.value(f"SELECT sum(amount_micros) FROM ({HOURLY})")
-        if hourly != sum(sums["amount_micros"] for sums in truth.sums.values()):
-            verdict.blame(f"the hourly sums of ClickHouse are {hourly}")
+        daily = store.value(f"SELECT sum(amount_micros) FROM ({DAILY})")
+        if daily != sum(sums["amount_micros"] for sums in truth.sums.values()):
+            verdict.blame(f"the daily sums of ClickHouse are {daily}")
         balances = {
             row.pop("account_id"): tuple(row.values())
             for row in store.rows(

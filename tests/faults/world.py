@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,9 +27,11 @@ from streams.settings import Settings
 from streams.topics import ACCOUNT_EVENTS, AGENCY_EVENTS, AGENCY_LEDGER, BILLING_EVENTS, BILLING_LEDGER, LEDGER
 from tests.broker import ROOT, environment, produce
 from tests.faults.clickhouse import ClickHouse
-from tests.faults.facts import Market, Sender, canary, text
+from tests.faults.facts import Market, Sender, canary
 from tests.faults.load import done_file, variables
+from tests.faults.rare import text
 from tests.faults.units import Supervisor, Unit
+from tests.oracle.rate_cards import CARDS
 
 PARTITIONS = 3
 ACCOUNTS = 150
@@ -306,6 +309,14 @@ def agency_caps() -> list[dict[str, object]]:
     ]
 
 
+def card_files(folder: Path) -> Iterator[str]:
+    """Every rate card of the oracle, as a file to be imported."""
+    for card in CARDS:
+        file = folder / f"{card.name}.json"
+        file.write_text(json.dumps({"name": card.name, "currency": card.currency, "rows": card.rows}))
+        yield str(file)
+
+
 @asynccontextmanager
 async def world(seed: int, folder: Path, seconds: float) -> AsyncIterator[World]:
     """Start everything, and the load; whatever happens, it is gone at the end."""
@@ -331,7 +342,7 @@ async def world(seed: int, folder: Path, seconds: float) -> AsyncIterator[World]
         made = World(seed, folder, settings, market, broker, clickhouse, supervisor)
         made.gateway.mkdir()
         made.small_disk = small_disk(folder / "meter-1", stack)
-        for words in (("topics", "create"), ("migrate",)):
+        for words in (("topics", "create"), ("migrate",), *(("rates", "import", file) for file in card_files(folder))):
             code, said = await made.command(*words)
             assert code == 0, said
         await produce(settings, [*canary_subscriptions(), *market.beginning()])

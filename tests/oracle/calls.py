@@ -89,7 +89,7 @@ def _top_up(journal: Journal, account: Account, call: Fact, rated: Rated, clock:
         return
     account.topped_up[month] += 1
     account.wallet_s, account.credit_micros = wallet, credit
-    name = f"topup:0:{journal.position}"
+    name = f"topup:{journal.partition}:{journal.position}"
     account.fact_ids.add(name)
     own = {each: top_up[each] for each in ("pack", "minutes", "credit_micros", "price_micros", "currency")}
     left = {"wallet_left_s": wallet, "credit_left_micros": credit}

@@ -28,6 +28,7 @@ class Journal:
     def __init__(self) -> None:
         self.outputs: list[Output] = []
         # Of the record at hand in the log; only what is bought by itself is named by it.
+        self.partition = 0
         self.position = -1
 
     def write(self, topic: str, key: str | None, value: dict[str, Any]) -> None:

@@ -130,6 +130,15 @@ def test_reports_agree_with_the_rows(filled: Store, by: str) -> None:
     assert by_key(usage(filled, by), keys) == summed(CALLS, keys)
 
 
+@pytest.mark.parametrize("by", REPORTS)
+@pytest.mark.parametrize("end", ["2026-11-04T00:00:00Z", "2026-11-03T04:00:00Z", "2026-11-03T04:03:04.5Z"])
+def test_reports_of_whole_days_whole_hours_and_any_times(filled: Store, by: str, end: str) -> None:
+    calls = [call for call in CALLS if at("2026-11-02T00:00:00Z") <= at(call["ended_at"]) < at(end)]
+    assert 0 < len(calls) < len(CALLS)
+    keys = (*REPORTS[by], "currency")
+    assert by_key(usage(filled, by, None, at("2026-11-02T00:00:00Z"), at(end)), keys) == summed(calls, keys)
+
+
 def test_reports_take_filters_and_times(filled: Store) -> None:
     begin, end = at("2026-11-03T02:00:00Z"), at("2026-11-03T04:03:04.5Z")
     calls = [call for call in CALLS if call["account_id"] == "acct_1" and begin <= at(call["ended_at"]) < end]
