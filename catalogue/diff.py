@@ -6,13 +6,13 @@ frozen when a subscription started, so a changed plan leaves running subscriptio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from catalogue.collection import Catalogue, Entry
-from catalogue.model import Plan
-from catalogue.terms import terms_of
+from catalogue.model import Account, Agency, Plan
+from catalogue.terms import named_caps, terms_of
 from streams.errors import Refused
 
 Action = Literal["add", "change", "retire", "restore"]
@@ -29,6 +29,8 @@ class Change:
         new_terms: a plan's ``plan_version`` from now on, where it changes; empty if retired. Running subscriptions
             stay on the terms they have.
         subscriptions: how many those are; filled in by `count_subscriptions`.
+        caps: all caps with a name that an agency or account has from now on, as facts have them; None where they stay.
+        caps_wait: the account was never subscribed, so its caps are set when it is; filled in by `find_waiting`.
     """
 
     action: Action
@@ -36,6 +38,8 @@ class Change:
     fields: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     new_terms: str | None = None
     subscriptions: int = 0
+    caps: list[dict[str, Any]] | None = None
+    caps_wait: bool = False
 
     @property
     def address(self) -> str:
@@ -45,7 +49,7 @@ class Change:
 
     def as_dict(self) -> dict[str, Any]:
         """The change as JSON shows it."""
-        return {
+        told = {
             "action": self.action,
             "kind": self.entry.kind,
             "agency": self.entry.agency,
@@ -53,6 +57,7 @@ class Change:
             "fields": {name: {"old": old, "new": new} for name, (old, new) in self.fields.items()},
             "subscriptions_on_old_terms": self.subscriptions,
         }
+        return told if self.caps is None else {**told, "caps": "when_subscribed" if self.caps_wait else "at_once"}
 
 
 def changes(current: Catalogue, wanted: Catalogue) -> list[Change]:
@@ -69,13 +74,11 @@ def changes(current: Catalogue, wanted: Catalogue) -> list[Change]:
             message = f"account {new.id} belongs to {owners[new.id]} for ever; give {new.agency}'s another id"
             raise Refused(f"wrong_agency: {message}")
         if old is None:
-            found.append(Change("add", new, _fields_written(new)))
+            found.append(Change("add", new, _fields_written(new), caps=_new_caps(None, new)))
             continue
         changed, terms = _fields_changed(old, new), _new_terms(current, wanted, new)
-        if old.retired:
-            found.append(Change("restore", new, changed, terms))
-        elif changed or terms:
-            found.append(Change("change", new, changed, terms))
+        if old.retired or changed or terms:
+            found.append(Change("restore" if old.retired else "change", new, changed, terms, caps=_new_caps(old, new)))
     agencies = wanted.agencies()
     for key, old in current.entries.items():
         if old.agency in agencies and old.kind in OF_A_FILE and not old.retired and key not in wanted.entries:
@@ -99,6 +102,37 @@ def count_subscriptions(found: list[Change], running: Mapping[tuple[str, str], M
             one = replace(one, subscriptions=staying)
         counted.append(one)
     return counted
+
+
+def find_waiting(found: list[Change], subscribed: Set[str]) -> list[Change]:
+    """Say of each account whose caps change whether that has to wait until it is subscribed.
+
+    Args:
+        found: the changes.
+        subscribed: those of `accounts_with_new_caps` that ever were.
+    """
+    waiting = accounts_with_new_caps(found) - subscribed
+    return [replace(one, caps_wait=one.entry.kind == "account" and one.entry.id in waiting) for one in found]
+
+
+def accounts_with_new_caps(found: list[Change]) -> set[str]:
+    """Ids of the accounts whose caps change."""
+    return {one.entry.id for one in found if one.entry.kind == "account" and one.caps is not None}
+
+
+def _new_caps(old: Entry | None, new: Entry) -> list[dict[str, Any]] | None:
+    """Caps from now on, where the file says others than the one before it; none where it says nothing any more."""
+    before, after = _caps_of(old) if old is not None else None, _caps_of(new)
+    if before == after:
+        return None
+    return after if after is not None else []
+
+
+def _caps_of(entry: Entry) -> list[dict[str, Any]] | None:
+    body = entry.body
+    if not isinstance(body, Agency | Account) or body.caps is None:
+        return None
+    return named_caps(dict(sorted(body.caps.items())), body if isinstance(body, Agency) else None)
 
 
 def _fields_written(new: Entry) -> dict[str, tuple[Any, Any]]:

@@ -89,6 +89,13 @@ def _value(value: Any, currency: str) -> Any:
         listed = CommentedSeq(value)
         listed.fa.set_flow_style()
         return listed
+    if isinstance(value, dict):
+        named = CommentedMap(
+            (name, _value(one, getattr(one, "currency", None) or currency)) for name, one in value.items()
+        )
+        if not named:
+            named.fa.set_flow_style()
+        return named
     if isinstance(value, Model):
         nested = _fields(value, currency)
         nested.fa.set_flow_style()

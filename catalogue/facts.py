@@ -15,7 +15,7 @@ from typing import Any
 from catalogue.collection import Catalogue
 from catalogue.kinds import identifier
 from catalogue.spelling import micros
-from catalogue.terms import currency_of, terms_of
+from catalogue.terms import currency_of, named_caps, terms_of
 from rating.facts import END_OF_TIME, FIRST_TIME
 from rating.period import instant
 from streams.errors import CallmeterError, Refused
@@ -70,9 +70,14 @@ def check_fact_id(fact_id: str) -> str:
         raise CallmeterError(f"--id {fact_id!r}: {error}") from None
 
 
+def own_id(prefix: str, account_id: str, fact_id: str) -> str:
+    """An id for what comes with a fact: another fact, or another account, gives another one."""
+    return prefix + hashlib.blake2b(f"{account_id}\0{fact_id}".encode(), digest_size=8).hexdigest()
+
+
 def subscription_id_of(account_id: str, fact_id: str) -> str:
-    """The id of the subscription that a fact starts: another fact, or another account, gives another one."""
-    return "sub_" + hashlib.blake2b(f"{account_id}\0{fact_id}".encode(), digest_size=8).hexdigest()
+    """The id of the subscription that a fact starts."""
+    return own_id("sub_", account_id, fact_id)
 
 
 def subscription_started(catalogue: Catalogue, account_id: str, plan: str, at: datetime, fact_id: str) -> Fact:
@@ -248,8 +253,48 @@ def cap_set(catalogue: Catalogue, account_id: str, cap: dict[str, Any] | None, a
 
 
 def caps_set(catalogue: Catalogue, account_id: str, caps: list[dict[str, Any]], at: datetime, fact_id: str) -> Fact:
-    """The account's caps that have a name, in place of those it has."""
-    return {**_head("caps.set", catalogue, account_id, at, fact_id), "caps": caps}
+    """The account's caps that have a name (`catalogue.terms.named_caps`), in place of those it has."""
+    agency = catalogue.account(account_id, even_retired=True).agency
+    return account_caps_set(account_id, agency, caps, at, fact_id)
+
+
+def account_caps_set(account_id: str, agency_id: str, caps: list[dict[str, Any]], at: datetime, fact_id: str) -> Fact:
+    """The same of an account that is not in the catalogue yet."""
+    own = {"account_id": account_id, "agency_id": agency_id, "at": time_text(at)}
+    return {"type": "caps.set", "fact_id": fact_id, **own, "caps": caps}
+
+
+def caps_of_account(catalogue: Catalogue, account_id: str) -> list[dict[str, Any]]:
+    """The caps that the catalogue gives an account, as facts have them; none where it says nothing of caps."""
+    return named_caps(catalogue.account(account_id, even_retired=True).caps or {})
+
+
+def agency_caps_set(agency_id: str, caps: list[dict[str, Any]], at: datetime, fact_id: str) -> Fact:
+    """The agency's caps, in place of those it has; those of money name its currency."""
+    head = {"type": "agency.caps_set", "fact_id": fact_id, "agency_id": agency_id, "at": time_text(at)}
+    return {**head, "caps": caps}
+
+
+def call_corrected(rated: Fact, call: Fact, at: datetime, fact_id: str) -> Fact:
+    """A rated call was another one.
+
+    Args:
+        rated: the rated call that is wrong.
+        call: the fields of the call, without ids; what is left out is as by default.
+        at: when that was found.
+        fact_id: the fact's id.
+    """
+    return {**_of_call("call.corrected", rated, at, fact_id), "corrects": rated["call_id"], **call}
+
+
+def call_voided(rated: Fact, reason: str, at: datetime, fact_id: str) -> Fact:
+    """A rated call was none."""
+    return {**_of_call("call.voided", rated, at, fact_id), "call_id": rated["call_id"], "reason": reason}
+
+
+def _of_call(kind: str, rated: Fact, at: datetime, fact_id: str) -> Fact:
+    own = {"account_id": rated["account_id"], "agency_id": rated["agency_id"], "at": time_text(at)}
+    return {"type": kind, "fact_id": fact_id, **own}
 
 
 def _head(kind: str, catalogue: Catalogue, account_id: str, at: datetime, fact_id: str) -> Fact:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from catalogue.collection import MODELS, Catalogue, Entry, Kind
 from catalogue.kinds import identifier, name
-from catalogue.model import Agency, Body, Cap, Outcomes, Pack, Plan
+from catalogue.model import Agency, AgencyCap, Body, Cap, NamedCap, Outcomes, Pack, Plan
 from catalogue.nodes import Document, Problem, read
 from catalogue.nodes import Path as KeyPath
 from catalogue.spelling import hint
@@ -68,6 +68,13 @@ def loads(text: str, file: str = "catalogue") -> Catalogue:
     if document.problems:
         raise CatalogueError(file, document.problems)
     return Catalogue.of(entries)
+
+
+def _nested(kind: Kind, path: KeyPath) -> tuple[type[BaseModel], str]:
+    """The model of a mapping inside of an entry, and what it is called."""
+    if len(path) > 3 and path[2] == "caps":
+        return AgencyCap if kind == "agency" else NamedCap, "a cap"
+    return NESTED[str(path[-1])], str(path[-1])
 
 
 def shown(value: Any) -> str:
@@ -191,9 +198,12 @@ class _Loader:
             return None
 
     def _explain(self, kind: Kind, path: KeyPath, here: KeyPath, error: Any) -> None:
+        if here[-1] == "[key]":
+            # Of a name that cannot be one.
+            here = here[:-1]
         if error["type"] == "extra_forbidden":
             nested = here[:-1] != path
-            owner, of = (NESTED[str(here[-2])], here[-2]) if nested else (MODELS[kind], ARTICLES[kind])
+            owner, of = _nested(kind, here[:-1]) if nested else (MODELS[kind], ARTICLES[kind])
             allowed = ", ".join(owner.model_fields)
             key = str(here[-1])
             self.document.problem(here, f"not a key of {of}{hint(key, owner.model_fields)}; allowed: {allowed}")
@@ -201,7 +211,9 @@ class _Loader:
         if error["type"] == "value_error":
             message = str(error["ctx"]["error"])
         elif error["type"] == "model_type":
-            message = f"must be a mapping with {', '.join(NESTED[str(here[-1])].model_fields)}"
+            message = f"must be a mapping with {', '.join(_nested(kind, here)[0].model_fields)}"
+        elif error["type"] == "dict_type":
+            message = "must be a mapping of names, such as daily: {minutes: 120, per: day}"
         else:
             message = error["msg"][0].lower() + error["msg"][1:]
         if error["input"] is None:

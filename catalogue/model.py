@@ -7,14 +7,16 @@ currency here and becomes micros only in facts.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Self
+from typing import Annotated, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from catalogue.kinds import (
     Amount,
     CancelCredit,
     CapMode,
+    CapName,
+    CapPer,
     CardId,
     Country,
     Currency,
@@ -30,13 +32,18 @@ from catalogue.kinds import (
     Percents,
     Rate,
     Seconds,
+    SignedAmount,
     Text,
     Timezone,
     Window,
 )
 from catalogue.spelling import BY_CARD
+from rating.terms import MOST_CAPS
 
 ZERO = Decimal(0)
+MEASURES = ("minutes", "spend", "cost", "margin", "wallet")
+MONEY = ("spend", "cost", "margin")
+AnyCap = TypeVar("AnyCap", bound="NamedCap")
 
 
 class Model(BaseModel):
@@ -45,16 +52,72 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
 
 
+class NamedCap(Model):
+    """A level of one measure in a period or a local day: at 100 % a hard cap turns access off, a soft one only warns.
+
+    Minutes, spend and cost have a ceiling; margin and wallet a floor, which is reached at it or below.
+
+    Attributes:
+        minutes: billed minutes.
+        spend: usage in units of the currency, as are ``cost`` and ``margin``.
+        wallet: minutes.
+    """
+
+    minutes: Minutes | None = None
+    spend: Amount | None = None
+    cost: Amount | None = None
+    margin: SignedAmount | None = None
+    wallet: Minutes | None = None
+    per: CapPer = "period"
+    mode: CapMode = "hard"
+    alerts_percent: Percents = (80, 100)
+
+    @model_validator(mode="after")
+    def _limits_one_thing(self) -> Self:
+        if sum(getattr(self, name) is not None for name in MEASURES) != 1:
+            raise ValueError(f"must have {', '.join(MEASURES[:-1])} or {MEASURES[-1]}, one of them")
+        return self
+
+    @property
+    def on(self) -> str:
+        """What it limits, one of `MEASURES`."""
+        return next(name for name in MEASURES if getattr(self, name) is not None)
+
+
+class AgencyCap(NamedCap):
+    """A cap of all accounts of an agency together; ``currency`` says whose money, where it is not the agency's."""
+
+    currency: Currency | None = None
+
+    @model_validator(mode="after")
+    def _has_a_currency_of_money_only(self) -> Self:
+        if self.currency is not None and self.on not in MONEY:
+            raise ValueError(f"must have no currency: that is for {', '.join(MONEY)}")
+        return self
+
+
+def _not_too_many(caps: dict[str, AnyCap]) -> dict[str, AnyCap]:
+    if len(caps) > MOST_CAPS:
+        raise ValueError(f"must be at most {MOST_CAPS} caps")
+    return caps
+
+
+NamedCaps = Annotated[dict[CapName, NamedCap], AfterValidator(_not_too_many)]
+AgencyCaps = Annotated[dict[CapName, AgencyCap], AfterValidator(_not_too_many)]
+
+
 class Agency(Model):
     """A tenant. Its time zone and currency are those of its plans, unless a plan says otherwise.
 
-    ``packs`` are those that its accounts may buy: all, none, or those named.
+    ``packs`` are those that its accounts may buy: all, none, or those named. ``caps`` are by name, over all its
+    accounts together; None says nothing of them.
     """
 
     name: Text
     currency: Currency
     timezone: Timezone = "UTC"
     packs: Packs = True
+    caps: AgencyCaps | None = None
 
 
 class Outcomes(Model):
@@ -161,7 +224,10 @@ class Pack(Model):
 
 
 class Account(Model):
-    """An agency's client, with what an invoice needs to know of it. ``packs`` None: those of its agency."""
+    """An agency's client, with what an invoice needs to know of it.
+
+    ``packs`` None: those of its agency. ``caps`` are by name, beside the one of its plan; None says nothing of them.
+    """
 
     agency: Text
     name: Text
@@ -169,6 +235,7 @@ class Account(Model):
     country: Country | None = None
     postal_code: Text | None = None
     packs: Packs | None = None
+    caps: NamedCaps | None = None
 
 
 class Assignment(Model):

@@ -101,8 +101,12 @@ class Editor:
         self._producer = producer
         self._partitions = partitions
 
-    async def write(self, entries: Iterable[Entry]) -> None:
-        """Write entries, all or none.
+    async def write(self, entries: Iterable[Entry], facts: Iterable[tuple[str, str, bytes]] = ()) -> None:
+        """Write entries and the facts that follow from them, all or none.
+
+        Args:
+            entries: of the catalogue.
+            facts: each with its topic (without prefix) and its key, which decides the partition.
 
         Raises:
             CallmeterError: somebody else has started to change the catalogue; nothing was written.
@@ -110,6 +114,9 @@ class Editor:
         for entry in entries:
             key = entry.key.encode()
             self._producer.add(CATALOGUE, key, encode(entry), partition=partition_of(key, self._partitions))
+        for topic, owner, fact in facts:
+            key = owner.encode()
+            self._producer.add(topic, key, fact, partition=partition_of(key, self._partitions))
         try:
             await self._producer.commit()
         except TakenOver:

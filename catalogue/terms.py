@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from catalogue.model import Agency, Cap, Pack, Plan
+from catalogue.model import MONEY, Agency, AgencyCap, Cap, NamedCap, Pack, Plan
 from catalogue.spelling import interval, micros
 
 VERSION_DIGITS = 16
@@ -23,6 +24,30 @@ def cap_of(cap: Cap | None) -> dict[str, Any] | None:
         "mode": cap.mode,
         "alerts_percent": list(cap.alerts_percent),
     }
+
+
+def named_caps(caps: Mapping[str, NamedCap], agency: Agency | None = None) -> list[dict[str, Any]]:
+    """Caps that have a name, as they stand in facts; limits in minutes or micros.
+
+    Args:
+        caps: by name.
+        agency: whose accounts they are over; None for those of an account.
+    """
+    written = []
+    for name, cap in caps.items():
+        limit = getattr(cap, cap.on)
+        fact = {
+            "name": name,
+            "on": cap.on,
+            "limit": micros(limit) if isinstance(limit, Decimal) else limit,
+            "per": cap.per,
+            "mode": cap.mode,
+            "alerts_percent": list(cap.alerts_percent),
+        }
+        if agency is not None and cap.on in MONEY:
+            fact["currency"] = (cap.currency if isinstance(cap, AgencyCap) else None) or agency.currency
+        written.append(fact)
+    return written
 
 
 def currency_of(sold: Plan | Pack, agency: Agency) -> str:

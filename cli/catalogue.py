@@ -137,15 +137,33 @@ async def _apply(settings: Settings, wanted: Catalogue, yes: bool | None, json: 
 async def _write_changes(editor: Editor, changes: list[Change], yes: bool) -> bool:
     if not changes or not (yes or typer.confirm("Apply?", err=True)):
         return False
-    await editor.write(change.entry for change in changes)
+    await editor.write((change.entry for change in changes), map(_caps_fact, _caps_at_once(changes)))
     return True
 
 
+def _caps_at_once(changes: list[Change]) -> list[Change]:
+    return [change for change in changes if change.caps is not None and not change.caps_wait]
+
+
+def _caps_fact(change: Change) -> tuple[str, str, bytes]:
+    """What sets the caps of an agency or account: topic, key, and the fact."""
+    from catalogue.facts import account_caps_set, agency_caps_set, encode
+    from cli.writing import fact_id_of, time_of
+    from streams.topics import ACCOUNT_EVENTS, AGENCY_EVENTS
+
+    entry, at, fact_id, caps = change.entry, time_of(None, "UTC"), fact_id_of(None), change.caps or []
+    if entry.kind == "agency":
+        return AGENCY_EVENTS, entry.id, encode(agency_caps_set(entry.id, caps, at, fact_id))
+    return ACCOUNT_EVENTS, entry.id, encode(account_caps_set(entry.id, entry.agency, caps, at, fact_id))
+
+
 async def _show_changes(settings: Settings, current: Catalogue, wanted: Catalogue, json: bool) -> list[Change]:
-    from catalogue.diff import changes, count_subscriptions
-    from streams.accounts import running_subscriptions
+    from catalogue.diff import accounts_with_new_caps, changes, count_subscriptions, find_waiting
+    from streams.accounts import running_subscriptions, subscribed
 
     found = changes(current, wanted)
+    if with_caps := accounts_with_new_caps(found):
+        found = find_waiting(found, await subscribed(settings, with_caps))
     if any(change.new_terms is not None for change in found):
         found = count_subscriptions(found, await running_subscriptions(settings))
     if found and not json:
@@ -177,6 +195,8 @@ def _details(change: Change) -> list[str]:
         lines = [f"{name} {_spelled(old)} -> {_spelled(new)}" for name, (old, new) in change.fields.items()]
     if change.action == "restore":
         lines.insert(0, "sold again")
+    if change.caps is not None:
+        lines.append("caps are set when it is subscribed" if change.caps_wait else "caps are set at once")
     if change.new_terms is not None:
         if not change.fields and change.action == "change":
             lines.append("terms change with the agency")

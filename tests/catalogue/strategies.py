@@ -7,7 +7,7 @@ from decimal import Decimal
 from hypothesis import strategies as st
 
 from catalogue.collection import Catalogue, Entry
-from catalogue.model import Account, Agency, Cap, Outcomes, Pack, Plan
+from catalogue.model import MEASURES, MONEY, Account, Agency, AgencyCap, Cap, NamedCap, Outcomes, Pack, Plan
 
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,8}", fullmatch=True)
 IDS = st.text(
@@ -33,6 +33,20 @@ def caps(draw):
         minutes = 1
     mode = draw(st.sampled_from(["hard", "soft"]))
     return Cap(minutes=minutes, spend=spend, mode=mode, alerts_percent=draw(PERCENTS))
+
+
+@st.composite
+def named_caps(draw, model):
+    """Some caps with a name, or nothing said of them."""
+    found = {}
+    for name in draw(st.sets(IDS, max_size=3)):
+        on = draw(st.sampled_from(MEASURES))
+        signed = AMOUNTS | AMOUNTS.map(lambda amount: -amount)
+        limit = MINUTES if on in ("minutes", "wallet") else signed if on == "margin" else AMOUNTS
+        more = {"currency": draw(st.none() | CURRENCIES)} if model is AgencyCap and on in MONEY else {}
+        per, mode = draw(st.sampled_from(["period", "day"])), draw(st.sampled_from(["hard", "soft"]))
+        found[name] = model(**{on: draw(limit)}, per=per, mode=mode, alerts_percent=draw(PERCENTS), **more)
+    return draw(st.sampled_from([None, found]))
 
 
 def plans(agency, packs):
@@ -80,7 +94,13 @@ def catalogues(draw):
     for number, agency in enumerate(agencies):
         packs = draw(st.sets(NAMES, max_size=2))
         assigned = st.booleans() | (st.just((min(packs),)) if packs else st.nothing())
-        body = Agency(name=draw(TEXTS), currency=draw(CURRENCIES), timezone=draw(ZONES), packs=draw(assigned))
+        body = Agency(
+            name=draw(TEXTS),
+            currency=draw(CURRENCIES),
+            timezone=draw(ZONES),
+            packs=draw(assigned),
+            caps=draw(named_caps(AgencyCap)),
+        )
         entries.append(Entry(agency, "agency", agency, body))
         for name in packs:
             pack = Pack(agency=agency, minutes=draw(st.integers(1, 999)), credit=draw(AMOUNTS), price=draw(AMOUNTS))
@@ -88,12 +108,7 @@ def catalogues(draw):
         for name in draw(st.sets(NAMES, max_size=2)):
             entries.append(Entry(agency, "plan", name, draw(plans(agency, packs))))
         for account in accounts[number::2] if len(agencies) > 1 else accounts:
-            entries.append(
-                Entry(
-                    agency,
-                    "account",
-                    account,
-                    Account(agency=agency, name=draw(TEXTS), packs=draw(st.none() | assigned)),
-                )
-            )
+            packs_of, caps_of = draw(st.none() | assigned), draw(named_caps(NamedCap))
+            client = Account(agency=agency, name=draw(TEXTS), packs=packs_of, caps=caps_of)
+            entries.append(Entry(agency, "account", account, client))
     return Catalogue.of(entries)

@@ -3,7 +3,7 @@
 import pytest
 
 from catalogue.collection import Catalogue, Entry
-from catalogue.diff import changes, count_subscriptions
+from catalogue.diff import accounts_with_new_caps, changes, count_subscriptions, find_waiting
 from catalogue.load import loads
 from catalogue.model import Assignment
 from catalogue.terms import terms_of
@@ -113,3 +113,42 @@ def test_a_change_is_shown_as_json():
         "action": "change", "kind": "plan", "agency": "acme", "id": "starter",
         "fields": {"price": {"old": "49.00", "new": "59.00"}}, "subscriptions_on_old_terms": 0,
     }  # fmt: skip
+
+
+def with_caps(agency="", account=""):
+    """The good file with caps of its agency and of its account."""
+    text = GOOD.replace("currency: USD", f"currency: USD{agency}")
+    return loads(text.replace('"10001"', f'"10001"{account}'))
+
+
+DAILY = ", caps: {daily: {minutes: 120, per: day}}"
+
+
+def test_caps_are_set_where_the_file_says_others_than_before():
+    daily = {"name": "daily", "on": "minutes", "limit": 120, "per": "day", "mode": "hard", "alerts_percent": [80, 100]}
+    first = changes(loads(GOOD), with_caps(account=DAILY))
+    assert [(one.address, one.caps) for one in first] == [("acct_1", [daily])]
+    assert changes(with_caps(account=DAILY), with_caps(account=DAILY)) == []
+    gone = changes(with_caps(account=DAILY), loads(GOOD))
+    assert [(one.address, one.caps) for one in gone] == [("acct_1", [])]
+    reordered = with_caps(account=", caps: {b: {minutes: 1}, a: {wallet: 5}}, packs: false")
+    renamed = changes(with_caps(account=", caps: {a: {wallet: 5}, b: {minutes: 1}}"), reordered)
+    assert [(one.fields, one.caps) for one in renamed] == [({"packs": (None, False)}, None)]
+    assert [one.caps for one in changes(Catalogue(), loads(GOOD))] == [None] * 4
+
+
+def test_an_agencys_caps_of_money_are_in_its_currency():
+    loss = ", caps: {loss: {margin: -50}, eu: {spend: 1, currency: EUR}, all: {minutes: 5}}"
+    [change] = changes(loads(GOOD), with_caps(agency=loss))
+    assert [(cap["name"], cap["limit"], cap.get("currency")) for cap in change.caps] == [
+        ("all", 5, None), ("eu", 1_000_000, "EUR"), ("loss", -50_000_000, "USD"),
+    ]  # fmt: skip
+
+
+def test_the_caps_of_an_account_wait_until_it_is_subscribed():
+    found = changes(Catalogue(), with_caps(DAILY, DAILY))
+    assert accounts_with_new_caps(found) == {"acct_1"}
+    assert [one.caps_wait for one in find_waiting(found, set())] == [False, False, False, True]
+    assert [one.caps_wait for one in find_waiting(found, {"acct_1"})] == [False] * 4
+    told = [one.as_dict().get("caps") for one in find_waiting(found, set())]
+    assert told == ["at_once", None, None, "when_subscribed"]

@@ -122,6 +122,37 @@ def test_a_mistake_in_a_plan_is_named(text, line):
     assert mistakes(text) == [f"shop.yaml:3: plans.starter.{line}"]
 
 
+CAP_KEYS = "minutes, spend, cost, margin, wallet, per, mode, alerts_percent"
+
+
+@pytest.mark.parametrize(
+    ("caps", "line"),
+    [
+        ("[daily]", ": must be a mapping of names, such as daily: {minutes: 120, per: day} (got a list)"),
+        ("{a b: {minutes: 5}}", '.a b: an id has 1 to 128 bytes and no white space (got "a b")'),
+        ("{a: 5}", f'.a: must be a mapping with {CAP_KEYS} (got "5")'),
+        ("{a: {minuts: 5, cost: 1}}", f".a.minuts: not a key of a cap; did you mean minutes?; allowed: {CAP_KEYS}"),
+        ("{a: {}}", ".a: must have minutes, spend, cost, margin or wallet, one of them"),
+        ("{a: {minutes: 5, spend: 3}}", ".a: must have minutes, spend, cost, margin or wallet, one of them"),
+        ("{a: {minutes: -1}}", f'.a.minutes: must be {MINUTES} (got "-1")'),
+        ("{a: {spend: -1}}", '.a.spend: must not be negative (got "-1")'),
+        ("{a: {margin: x}}", f'.a.margin: must be {AMOUNT} (got "x")'),
+        ("{a: {minutes: 5, per: week}}", '.a.per: must be period or day (got "week")'),
+        ("{a: {spend: 5, currency: EUR}}", f".a.currency: not a key of a cap; allowed: {CAP_KEYS}"),
+        (f"{{{', '.join(f'c{n}: {{minutes: 1}}' for n in range(33))}}}", ": must be at most 32 caps"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_cap_is_named(caps, line):
+    assert mistakes(account(f"caps: {caps}")) == [f"shop.yaml:3: accounts.acct_1.caps{line}"]
+
+
+def test_the_currency_of_an_agencys_cap_is_for_money():
+    text = "agencies: {acme: {name: A, currency: USD, caps: {a: {minutes: 5, currency: EUR}}}}\n"
+    assert mistakes(text) == [
+        "shop.yaml:1: agencies.acme.caps.a: must have no currency: that is for spend, cost, margin"
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -130,7 +161,7 @@ def test_a_mistake_in_a_plan_is_named(text, line):
         (account("country: USA"), "3: accounts.acct_1.country: must be a country's ISO 3166 code of two letters such as US "
             '(got "USA")'),
         (account("nam: x"), "3: accounts.acct_1.nam: not a key of an account; did you mean name?; allowed: agency, name, "
-            "email, country, postal_code, packs"),
+            "email, country, postal_code, packs, caps"),
         (AGENCY + "accounts:\n  acct_1: {agency: acme}\n", f"3: accounts.acct_1.name: is missing; must be {TEXT}"),
         (AGENCY + "accounts:\n  a b: {agency: acme, name: x}\n", "3: accounts.a b: an id has 1 to 128 bytes and no white "
             "space"),
@@ -141,7 +172,7 @@ def test_a_mistake_in_a_plan_is_named(text, line):
         (AGENCY + "accounts:\n  acct_1: {name: x}\n", "3: accounts.acct_1.agency: is missing; must be one of the agencies "
             "of this file: acme"),
         (AGENCY + "accounts:\n  acct_1:\n", "3: accounts.acct_1: is empty; must be a mapping with agency, name, email, "
-            "country, postal_code, packs"),
+            "country, postal_code, packs, caps"),
         (AGENCY + "packs:\n  p: {agency: acme, price: 9.00}\n", "3: packs.p: must have minutes or credit (or both)"),
         (AGENCY + "packs:\n  p: {agency: acme, minutes: 9}\n", f"3: packs.p.price: is missing; must be {AMOUNT}"),
         (AGENCY + "packs:\n  a/b/p: {agency: acme, minutes: 9, price: 1}\n", "3: packs.a/b/p.agency: must be a/b, as in "
