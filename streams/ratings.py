@@ -13,8 +13,12 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from rating.seen import call_hash
+from streams.errors import CallmeterError
+from streams.restore import read_to_end
+from streams.seen_calls import offset_in
 from streams.settings import Settings
-from streams.topics import RATED_CALLS
+from streams.topics import RATED_CALLS, SEEN_CALLS
 
 # A record has 2 KB at most; whoever seeks reads one.
 FETCH_BYTES = 16_384
@@ -30,8 +34,32 @@ class _Rated(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Rated).decode
 
 
-class RatingsUnreadable(Exception):
+class RatingsUnreadable(CallmeterError):
     """The broker does not give what it has of ``rated-calls``."""
+
+
+async def first_rating(settings: Settings, partition: int, account_id: str, call_id: str) -> bytes | None:
+    """How a call was rated first, found without the meter's index; None if it was not, or is no longer known.
+
+    All of ``seen-calls`` of the partition is read: 32 bytes for each call of three months.
+
+    Raises:
+        RatingsUnreadable: ``rated-calls`` cannot be read.
+        LedgerUnusable: ``seen-calls`` cannot be read.
+    """
+    digest = call_hash(account_id, call_id)
+    offset = None
+    async for records in read_to_end(settings, settings.topic(SEEN_CALLS), partition):
+        for record in records:
+            found = offset_in(record, digest)
+            offset = offset if found is None else found
+    if offset is None:
+        return None
+    ratings = Ratings(settings, partition)
+    try:
+        return await ratings.find(account_id, call_id, offset)
+    finally:
+        await ratings.close()
 
 
 class Ratings:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
@@ -18,7 +19,7 @@ def _show_nothing(read: int, total: int) -> None:
 
 async def read_to_end(
     settings: Settings, topic: str, partition: int, start: int = 0, show: Callable[[int, int], None] = _show_nothing
-) -> AsyncIterator[list[ConsumerRecord]]:
+) -> AsyncGenerator[list[ConsumerRecord]]:
     """Committed records of a partition, in order, from ``start`` to the end.
 
     The end is where the last stable offset equals the high watermark. While a transaction is open the two differ, and
@@ -72,6 +73,18 @@ async def read_to_end(
                 )
     finally:
         await consumer.stop()
+
+
+async def read_some(settings: Settings, topic: str, partition: int, start: int) -> list[ConsumerRecord]:
+    """The first committed records of a partition from ``start`` on; none where it ends there.
+
+    Raises:
+        as `read_to_end`.
+    """
+    async with aclosing(read_to_end(settings, topic, partition, start)) as found:
+        async for records in found:
+            return records
+    return []
 
 
 def unreadable(record: ConsumerRecord, error: BaseException) -> LedgerUnusable:

@@ -231,12 +231,7 @@ class SeenCallsIndex:
 
     def _take_in(self, record: ConsumerRecord) -> None:
         value, pending = record.value, self._pending
-        try:
-            entries = RECORD.upgraded(value or b"")[1:]
-        except StateError as error:
-            raise unreadable(record, error) from None
-        if not entries or len(entries) % ENTRY_BYTES:
-            raise unreadable(record, ValueError(f"it is not made of entries of {ENTRY_BYTES} bytes"))
+        entries = _entries(record)
         for at in range(0, len(entries), ENTRY_BYTES):
             pending[entries[at : at + HASH_BYTES]] = entries[at + HASH_BYTES : at + ENTRY_BYTES]
         self._about = (record.offset + 1, record.offset, _digest(value))
@@ -256,6 +251,29 @@ class SeenCallsIndex:
             f"the index of rated calls in {self._folder} cannot be written: {error}; nothing is lost, and the meter "
             "goes on where it was when it is started with room on the disk"
         )
+
+
+def offset_in(record: ConsumerRecord, digest: bytes) -> int | None:
+    """Where the call of a hash was rated, if a record of ``seen-calls`` says so; None if it does not.
+
+    Raises:
+        LedgerUnusable: the record cannot be read.
+    """
+    entries = _entries(record)
+    at = entries.find(digest)
+    while at >= 0 and at % ENTRY_BYTES:
+        at = entries.find(digest, at + 1)
+    return None if at < 0 else int(_unpack(entries[at + HASH_BYTES : at + ENTRY_BYTES])[0])
+
+
+def _entries(record: ConsumerRecord) -> bytes:
+    try:
+        entries = RECORD.upgraded(record.value or b"")[1:]
+    except StateError as error:
+        raise unreadable(record, error) from None
+    if not entries or len(entries) % ENTRY_BYTES:
+        raise unreadable(record, ValueError(f"it is not made of entries of {ENTRY_BYTES} bytes"))
+    return entries
 
 
 def _is_of_the_disk(error: Exception) -> bool:

@@ -100,7 +100,7 @@ async def test_the_meter_rates_by_cards_old_and_new_and_says_when_one_is_unknown
         await wait_until(lambda: _is(amounts, [600_000, 600_000, 1_200_000, 1_200_000]), 30)
     view = await view_account(settings, "acct_1")
     unknown = subscription(account="acct_9", rate_card="0" * 32)
-    assert (await view.refusal(encode([unknown])[0]) or ("",))[0] == "unknown_rate_card"
+    assert ((await view.outcome(encode([unknown])[0])).refused or ("",))[0] == "unknown_rate_card"
 
 
 async def test_a_worker_whose_terms_name_a_card_that_is_gone_refuses_to_start(make_settings):
