@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli import output
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -57,12 +60,14 @@ def show(
     account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="Its id.")],
     json: output.JsonOption = False,
 ) -> None:
-    """Show one account: state, access, open payment requests, latest alerts."""
+    """Show one account: state, access, what is set for it and will change, open payment requests, latest alerts."""
+    import uvloop
+
     from sinks.clickhouse import open_store
     from streams.errors import CallmeterError
 
-    of = {"account": account}
-    with open_store(output.settings()) as store:
+    of, settings = {"account": account}, output.settings()
+    with open_store(settings) as store:
         found = store.rows("SELECT * FROM accounts_current WHERE account_id = {account:String}", of)
         if not found:
             raise CallmeterError(
@@ -80,10 +85,42 @@ def show(
             of,
         )
         campaigns = store.value("SELECT uniqExact(campaign_id) FROM campaigns WHERE account_id = {account:String}", of)
+    row = {**found[0], "campaigns": campaigns, **uvloop.run(_settled(settings, account))}
     if json:
-        output.print_json({**found[0], "campaigns": campaigns, "open_requests": requests, "latest_alerts": alerts})
+        output.print_json({**row, "open_requests": requests, "latest_alerts": alerts})
     else:
-        _show({**found[0], "campaigns": campaigns}, requests, alerts)
+        _show(row, requests, alerts)
+
+
+async def _settled(settings: Settings, account_id: str) -> dict[str, Any]:
+    """What was decided about an account, from the broker: it counts though nothing came of it yet.
+
+    Returns:
+        ``next_plan``: the plan that its next period is on, where that is another one, and from when; ``ends_at`` of its
+        subscription; ``top_up``; ``caps`` that have a name. Null, or none, where there is no such thing.
+    """
+    from msgspec import to_builtins
+
+    from streams.accounts import view_account
+
+    view = await view_account(settings, account_id)
+    account, terms = view.account, view.next_terms
+    if account is None:
+        return {"next_plan": None, "ends_at": None, "top_up": None, "caps": []}
+    coming = None
+    if terms is not None and account.newest is not None:
+        coming = {
+            "plan": terms.plan,
+            "from": account.newest.end,
+            "price_micros": terms.price_micros,
+            "included_s": terms.included_minutes * 60,
+        }
+    return {
+        "next_plan": coming,
+        "ends_at": account.subscription.ends_at,
+        "top_up": to_builtins(account.top_ups.top_up) if account.top_ups else None,
+        "caps": to_builtins(account.caps.caps) if account.caps else [],
+    }
 
 
 def _show(row: dict[str, Any], requests: list[dict[str, Any]], alerts: list[dict[str, Any]]) -> None:
@@ -102,6 +139,8 @@ def _show(row: dict[str, Any], requests: list[dict[str, Any]], alerts: list[dict
         "agency": row["agency_id"],
         "subscription": f"{row['subscription_id']} ({row['status']})",
         "plan": row["plan"],
+        "next plan": _next_plan(row),
+        "ends": time_text(row["ends_at"]),
         "period": period,
         "included": duration_text(row["included_s"]),
         "allowance left": duration_text(row["allowance_left_s"]),
@@ -112,13 +151,15 @@ def _show(row: dict[str, Any], requests: list[dict[str, Any]], alerts: list[dict
         "overage": duration_text(row["overage_s"]),
         "usage": money_text(row["usage_micros"], currency),
         "cap": f"{row['cap_mode']}, {' or '.join(caps)}" if caps else "none",
+        "caps with a name": ", ".join(cap["name"] for cap in row["caps"]),
+        "top-up": _top_up(row),
         "numbers": f"{row['numbers']:,}",
         "campaigns": f"{row['campaigns']:,}",
         "access": _access(row),
     }
     if row["waiting_micros"]:
         told["next request"] = f"{money_text(row['waiting_micros'], currency)} waits for it"
-    lines = list(told.items())
+    lines = [(name, text) for name, text in told.items() if text]
     for request in requests:
         amount = money_text(request["total_micros"], request["currency"])
         due = f"{amount}, due {time_text(request['due_at'])} ({request['payment_request_id']})"
@@ -126,6 +167,32 @@ def _show(row: dict[str, Any], requests: list[dict[str, Any]], alerts: list[dict
     for alert in alerts:
         lines.append((f"alert {time_text(alert['at'])}", f"{alert['type']} {alert['level']} %"))
     print_rows(f"Account {row['account_id']}", ("", "state"), lines, left=("", "state"))
+
+
+def _next_plan(row: dict[str, Any]) -> str:
+    from cli.tables import duration_text, money_text, time_text
+
+    coming = row["next_plan"]
+    if coming is None:
+        return ""
+    price = money_text(coming["price_micros"], row["currency"])
+    included = duration_text(coming["included_s"])
+    return f"{coming['plan']} from {time_text(coming['from'])}: {price}, {included} included"
+
+
+def _top_up(row: dict[str, Any]) -> str:
+    from cli.tables import duration_text, money_text
+
+    top_up = row["top_up"]
+    if top_up is None:
+        return ""
+    by_wallet = top_up["below_s"] is not None
+    level = (
+        f"{duration_text(top_up['below_s'])} in the wallet"
+        if by_wallet
+        else f"{money_text(top_up['below_micros'], row['currency'])} of credit"
+    )
+    return f"{top_up['pack']} below {level}, at most {top_up['most_per_month']} times a month"
 
 
 def _access(row: dict[str, Any]) -> str:

@@ -1,35 +1,17 @@
-"""`callmeter apply-pack`, `packs`, `top-up`, `wallet adjust`, `cap set` and `cap clear`: what an account may use."""
+"""`callmeter apply-pack`, `packs`, `top-up` and `wallet adjust`: what an account may use beyond its plan."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cli import output
-from cli.writing import (
-    AccountArgument,
-    AtOption,
-    IdOption,
-    Written,
-    fact_id_of,
-    read_catalogue,
-    show,
-    time_of,
-    timezone_of,
-    write,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from catalogue.collection import Catalogue
-    from streams.settings import Settings
+from cli.writing import AccountArgument, AtOption, IdOption, micros_of, read_catalogue, show, write_fact
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command ``apply-pack`` and the groups ``wallet``, ``packs``, ``top-up`` and ``cap``."""
+    """Adds the command ``apply-pack`` and the groups ``wallet``, ``packs`` and ``top-up``."""
     app.command("apply-pack")(apply_pack)
     wallet = typer.Typer(help="Correct the purchased minutes and credit of an account.", no_args_is_help=True)
     # A group of one command: without a callback Typer would make it the command itself.
@@ -44,10 +26,6 @@ def register(app: typer.Typer) -> None:
     top_up.command("set")(set_top_up)
     top_up.command("clear")(clear_top_up)
     app.add_typer(top_up, name="top-up")
-    cap = typer.Typer(help="Limit what an account may use in a period.", no_args_is_help=True)
-    cap.command("set")(set_cap)
-    cap.command("clear")(clear_cap)
-    app.add_typer(cap, name="cap")
 
 
 def _no_options() -> None:
@@ -64,8 +42,7 @@ def apply_pack(
     """Sell a pack to an account: its minutes are in the wallet at once, and its price is asked for."""
     from catalogue.facts import pack_applied
 
-    fact_id = fact_id_of(id)
-    written = _run(account, at, fact_id, lambda catalogue, when: pack_applied(catalogue, account, pack, when, fact_id))
+    written = write_fact(account, at, id, lambda on: pack_applied(on.catalogue, account, pack, on.at, on.fact_id))
     fact = written.fact
     text = f"{account} gets pack {fact.get('pack')}: {fact.get('minutes')} minutes"
     if fact.get("credit_micros"):
@@ -122,27 +99,22 @@ def set_top_up(
 ) -> None:
     """Have an account buy a pack after a call that leaves too little in its wallet, or of its credit."""
     from catalogue.facts import top_up_set
-    from catalogue.spelling import amount, micros
     from streams.errors import CallmeterError
 
     if (below_minutes is None) == (below_credit is None):
         raise CallmeterError("say when: --below-minutes or --below-credit, one of them")
-    try:
-        level = (
-            {"below_s": 60 * below_minutes}
-            if below_minutes is not None
-            else {"below_micros": micros(amount(below_credit))}
-        )
-    except ValueError as error:
-        raise CallmeterError(f"--below-credit {error}") from None
-    fact_id = fact_id_of(id)
-
-    def make(catalogue: Catalogue, when: datetime) -> dict[str, Any]:
-        return top_up_set(catalogue, account, pack, level, most_per_month, when, fact_id)
-
+    level = {"below_s": 60 * below_minutes} if below_minutes is not None else {}
+    if below_credit is not None:
+        level["below_micros"] = micros_of("--below-credit", below_credit)
+    written = write_fact(
+        account,
+        at,
+        id,
+        lambda on: top_up_set(on.catalogue, account, pack, level, most_per_month, on.at, on.fact_id),
+    )
     below = f"{below_minutes} minutes" if below_minutes is not None else f"a credit of {below_credit}"
     text = f"{account} buys pack {pack} below {below}, at most {most_per_month} times a month"
-    show(_run(account, at, fact_id, make), text, json)
+    show(written, text, json)
 
 
 def clear_top_up(
@@ -151,8 +123,7 @@ def clear_top_up(
     """Have an account buy nothing by itself any more."""
     from catalogue.facts import top_up_cleared
 
-    fact_id = fact_id_of(id)
-    written = _run(account, at, fact_id, lambda catalogue, when: top_up_cleared(catalogue, account, when, fact_id))
+    written = write_fact(account, at, id, lambda on: top_up_cleared(on.catalogue, account, on.at, on.fact_id))
     show(written, f"{account}: no top-up", json)
 
 
@@ -167,79 +138,18 @@ def adjust(
 ) -> None:
     """Correct an account's wallet by a difference; nothing is edited, and nothing is asked for."""
     from catalogue.facts import wallet_adjusted
-    from catalogue.spelling import amount, micros
     from streams.errors import CallmeterError
 
-    try:
-        credit_micros = micros(amount(credit, signed=True))
-    except ValueError as error:
-        raise CallmeterError(f"--credit {error}") from None
+    credit_micros = micros_of("--credit", credit, signed=True)
     if not minutes and not credit_micros:
         raise CallmeterError("say what to adjust: --minutes, --credit or both")
-    fact_id = fact_id_of(id)
-
-    def make(catalogue: Catalogue, when: datetime) -> dict[str, Any]:
-        return wallet_adjusted(catalogue, account, minutes, credit_micros, reason, when, fact_id)
-
-    show(_run(account, at, fact_id, make), f"{account}: wallet {minutes:+} minutes, credit {credit}", json)
-
-
-def set_cap(
-    account: AccountArgument,
-    minutes: Annotated[int | None, typer.Option(min=0, help="Billed minutes of a period.")] = None,
-    spend: Annotated[str | None, typer.Option(metavar="AMOUNT", help="Usage of a period, in its currency.")] = None,
-    mode: Annotated[str, typer.Option(metavar="hard|soft", help="hard turns access off, soft only warns.")] = "hard",
-    alerts: Annotated[str, typer.Option(metavar="PERCENTS", help="When to warn, such as 80,100.")] = "80,100",
-    at: AtOption = None,
-    id: IdOption = None,
-    json: output.JsonOption = False,
-) -> None:
-    """Set an account's cap, in place of the one it has, until its next subscription starts."""
-    from pydantic import ValidationError
-
-    from catalogue.facts import cap_set
-    from catalogue.model import Cap
-    from catalogue.terms import cap_of
-    from streams.errors import CallmeterError
-
-    given = {"minutes": minutes, "spend": spend, "mode": mode, "alerts_percent": alerts.split(",")}
-    try:
-        cap = cap_of(Cap.model_validate(given))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        option = (
-            {"alerts_percent": "--alerts "}.get(str(first["loc"][0]), f"--{first['loc'][0]} ") if first["loc"] else ""
-        )
-        raise CallmeterError(f"{option or 'a cap '}{first['ctx']['error']}") from None
-    fact_id = fact_id_of(id)
-    written = _run(account, at, fact_id, lambda catalogue, when: cap_set(catalogue, account, cap, when, fact_id))
-    limits = [f"{minutes} minutes"] * (minutes is not None) + [f"a usage of {spend}"] * (spend is not None)
-    show(written, f"{account}: {mode} cap at {' or '.join(limits)} a period", json)
-
-
-def clear_cap(
-    account: AccountArgument, at: AtOption = None, id: IdOption = None, json: output.JsonOption = False
-) -> None:
-    """Take an account's cap away."""
-    from catalogue.facts import cap_set
-
-    fact_id = fact_id_of(id)
-    written = _run(account, at, fact_id, lambda catalogue, when: cap_set(catalogue, account, None, when, fact_id))
-    show(written, f"{account}: no cap", json)
-
-
-def _run(
-    account_id: str, at: str | None, fact_id: str, make: Callable[[Catalogue, datetime], dict[str, Any]]
-) -> Written:
-    """Make a fact from the catalogue and write it."""
-    import uvloop
-
-    async def run(settings: Settings) -> Written:
-        catalogue = await read_catalogue(settings)
-        fact = make(catalogue, time_of(at, timezone_of(catalogue, account_id)))
-        return await write(settings, account_id, fact_id, lambda _: fact)
-
-    return uvloop.run(run(output.settings()))
+    written = write_fact(
+        account,
+        at,
+        id,
+        lambda on: wallet_adjusted(on.catalogue, account, minutes, credit_micros, reason, on.at, on.fact_id),
+    )
+    show(written, f"{account}: wallet {minutes:+} minutes, credit {credit}", json)
 
 
 def _money(value: int, currency: str) -> str:

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cli import output
-from cli.writing import (
-    AccountArgument,
-    AtOption,
-    IdOption,
-    Written,
-    fact_id_of,
-    read_catalogue,
-    show,
-    time_of,
-    timezone_of,
-    write,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from catalogue.collection import Catalogue
-    from streams.accounts import AccountView
-    from streams.settings import Settings
+from cli.writing import AccountArgument, AtOption, IdOption, micros_of, show, write_fact
 
 NumberArgument = Annotated[str, typer.Argument(metavar="NUMBER", help="The number, such as +14155550100.")]
 
@@ -53,20 +34,16 @@ def rent(
 ) -> None:
     """Rent a number to an account: whole periods in advance, a part of one by its days when it closes."""
     from catalogue.facts import number_rented
-    from catalogue.spelling import amount, micros, micros_text
-    from streams.errors import CallmeterError
+    from catalogue.spelling import micros_text
 
-    try:
-        price_micros = None if price is None else micros(amount(price))
-    except ValueError as error:
-        raise CallmeterError(f"--price {error}") from None
-    fact_id = fact_id_of(id)
+    price_micros = None if price is None else micros_of("--price", price)
     _check(number, label)
-
-    def make(catalogue: Catalogue, view: AccountView, when: datetime) -> dict[str, Any]:
-        return number_rented(catalogue, account, number, price_micros, view.plan, label, when, fact_id)
-
-    written = _run(account, at, fact_id, make)
+    written = write_fact(
+        account,
+        at,
+        id,
+        lambda on: number_rented(on.catalogue, account, number, price_micros, on.view.plan, label, on.at, on.fact_id),
+    )
     fact = written.fact
     cost = micros_text(fact["price_micros"], fact["currency"]) if written.sent else ""
     show(written, f"{account} rents {number} for {cost} a period", json)
@@ -82,11 +59,8 @@ def release(
     """Release a number: what was charged in advance for the days that are left is credited when the period closes."""
     from catalogue.facts import number_released
 
-    fact_id = fact_id_of(id)
     _check(number, None)
-    written = _run(
-        account, at, fact_id, lambda catalogue, _, when: number_released(catalogue, account, number, when, fact_id)
-    )
+    written = write_fact(account, at, id, lambda on: number_released(on.catalogue, account, number, on.at, on.fact_id))
     show(written, f"{account} rents {number} no longer", json)
 
 
@@ -134,19 +108,3 @@ def _check(number: str, label: str | None) -> None:
         raise CallmeterError(f"{number!r} is no number; it has 1 to 128 bytes and no white space") from None
     if label is not None and len(label.encode()) > 128:
         raise CallmeterError("--label has at most 128 bytes")
-
-
-def _run(
-    account_id: str,
-    at: str | None,
-    fact_id: str,
-    make: Callable[[Catalogue, AccountView, datetime], dict[str, Any]],
-) -> Written:
-    import uvloop
-
-    async def run(settings: Settings) -> Written:
-        catalogue = await read_catalogue(settings)
-        when = time_of(at, timezone_of(catalogue, account_id))
-        return await write(settings, account_id, fact_id, lambda view: make(catalogue, view, when))
-
-    return uvloop.run(run(output.settings()))

@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from rating.forecast import Forecast
+    from streams.settings import Settings
 
 
 def show_standing(account: str | None, agency: str | None, json: bool, csv: bool) -> None:
@@ -22,20 +23,26 @@ def show_standing(account: str | None, agency: str | None, json: bool, csv: bool
     settings = output.settings()
     with open_store(settings) as store:
         rows = standings(store, agency, account)
-        if account is not None and not rows:
-            raise CallmeterError(f"ClickHouse knows no account {account!r}")
+        if not rows:
+            whom = f"account {account!r}" if account is not None else f"account of agency {agency!r}"
+            raise CallmeterError(
+                f"ClickHouse knows no {whom}; see `callmeter accounts list` "
+                "(a new one shows after its first fact was rated and stored)"
+            )
         more = details(store, rows[0]) if account is not None else {}
-    found = _forecast_of(settings, account) if account is not None else None
+    told = _forecasts(settings, account, rows)
     for row in rows:
-        row.update(_forecast_fields(row, found, account is not None))
+        row.update(_forecast_fields(told.get(row["account_id"])))
     if csv:
         print_csv(rows)
-    elif json:
-        output.print_json({**rows[0], **more} if account is not None else rows)
+    elif account is not None and json:
+        output.print_json({**rows[0], **more})
     elif account is not None:
         _print_account(rows[0], more)
+    elif json:
+        output.print_json({"agency_id": agency, "accounts": rows, "totals": _totals(rows)})
     else:
-        _print_accounts(rows)
+        _print_accounts(rows, _totals(rows))
 
 
 def print_csv(rows: Sequence[dict[str, Any]]) -> None:
@@ -59,40 +66,52 @@ def _csv_cell(value: Any) -> Any:
     return value
 
 
-def _forecast_of(settings: Any, account: str) -> Forecast | None:
-    """By the account's own terms, from the broker: ClickHouse does not know them."""
+def _forecasts(settings: Settings, account: str | None, rows: list[dict[str, Any]]) -> dict[str, Forecast | None]:
+    """By the accounts' own terms, from the broker: ClickHouse does not know them. Of one account all facts count."""
     import uvloop
 
-    from streams.accounts import view_account
+    from streams.accounts import forecasts, view_account
 
-    async def run() -> Forecast | None:
-        return (await view_account(settings, account)).forecast(datetime.now(UTC))
+    now = datetime.now(UTC)
+
+    async def run() -> dict[str, Forecast | None]:
+        if account is not None:
+            return {account: (await view_account(settings, account)).forecast(now)}
+        return {**await forecasts(settings, [row["account_id"] for row in rows], now)}
 
     return uvloop.run(run())
 
 
-def _forecast_fields(row: dict[str, Any], found: Forecast | None, exact: bool) -> dict[str, Any]:
-    """Seconds and date follow from what is in the row; the amount takes the account's terms."""
-    from rating.forecast import Standing, forecast
+def _forecast_fields(found: Forecast | None) -> dict[str, Any]:
     from rating.terms import LARGEST
 
-    if not exact and row["period_start"] is not None:
-        pools = (row["wallet_left_s"], row["credit_left_micros"])
-        used = (row["billed_s"], row["overage_s"], row["usage_micros"], 0)
-        span = (row["period_start"], row["period_end"], row["included_s"], row["allowance_left_s"])
-        found = forecast(Standing(*span, *used, *pools), _NoRate(), False, datetime.now(UTC))
     return {
         "forecast_s": min(found.billed_s, LARGEST) if found else None,
-        "forecast_micros": found.usage_micros if found and exact else None,
+        "forecast_micros": found.usage_micros if found else None,
         "runs_out_at": found.runs_out_at if found else None,
     }
 
 
-class _NoRate:
-    """Of an account whose terms are not known here."""
+SUMMED = ("allowance_left_s", "wallet_left_s", "calls", "billed_s", "usage_micros", "campaigns", "numbers", "alerts")
+# Of those that have one.
+SUMMED_IF_KNOWN = ("cost_micros", "margin_micros", "forecast_s", "forecast_micros")
 
-    rate = 0
-    blocked = False
+
+def _totals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sums over accounts by currency; null where no account has one. ``forecasts``: of how many accounts there is one.
+
+    Where a forecast says no amount, for its terms have no rate of their own, only its seconds are in the sums.
+    """
+    totals = []
+    for currency in sorted({row["currency"] for row in rows}):
+        own = [row for row in rows if row["currency"] == currency]
+        total: dict[str, Any] = {"currency": currency, "accounts": len(own)}
+        total |= {name: sum(row[name] for row in own) for name in SUMMED}
+        for name in SUMMED_IF_KNOWN:
+            known = [row[name] for row in own if row[name] is not None]
+            total[name] = sum(known) if known else None
+        totals.append({**total, "forecasts": sum(row["forecast_s"] is not None for row in own)})
+    return totals
 
 
 def _print_account(row: dict[str, Any], more: dict[str, list[dict[str, Any]]]) -> None:
@@ -145,31 +164,42 @@ def _forecast_text(row: dict[str, Any]) -> str:
     return f"{duration_text(row['forecast_s'])} by its end" + (f", {amount}" if amount else "")
 
 
-def _print_accounts(rows: list[dict[str, Any]]) -> None:
-    from cli.tables import duration_text, money_text, print_rows, time_text
+def _print_accounts(rows: list[dict[str, Any]], totals: list[dict[str, Any]]) -> None:
+    from cli.tables import print_rows, time_text
 
     columns = (
         "account", "plan", "period", "allowance left", "wallet left", "calls", "billed", "spend", "forecast",
-        "runs out", "campaigns", "numbers", "alerts", "margin", "access",
+        "forecast spend", "runs out", "campaigns", "numbers", "alerts", "margin", "access",
     )  # fmt: skip
-    cells = [
-        (
-            row["account_id"],
-            row["plan"],
-            f"{row['period_start']:%Y-%m-%d}" if row["period_start"] else "",
-            duration_text(row["allowance_left_s"]),
-            duration_text(row["wallet_left_s"]),
-            f"{row['calls']:,}",
-            duration_text(row["billed_s"]),
-            money_text(row["usage_micros"], row["currency"]),
-            duration_text(row["forecast_s"]),
-            time_text(row["runs_out_at"]),
-            f"{row['campaigns']:,}",
-            f"{row['numbers']:,}",
-            f"{row['alerts']:,}",
-            money_text(row["margin_micros"], row["currency"]),
-            "on" if row["access_allowed"] else ", ".join(row["access_reasons"]),
-        )
-        for row in rows
-    ]
+    cells = []
+    for row in rows:
+        period = f"{row['period_start']:%Y-%m-%d}" if row["period_start"] else ""
+        access = "on" if row["access_allowed"] else ", ".join(row["access_reasons"])
+        ends = time_text(row["runs_out_at"])
+        cells.append((row["account_id"], row["plan"], period, *_sums(row, ends), access))
+    for total in totals:
+        name = f"all {total['accounts']:,} in {total['currency']}"
+        forecasts = "" if total["forecasts"] == total["accounts"] else f"{total['forecasts']:,} with a forecast"
+        cells.append((name, "", "", *_sums(total, ""), forecasts))
     print_rows("Accounts in their period", columns, cells, left=("account", "plan", "period", "runs out", "access"))
+
+
+def _sums(row: dict[str, Any], runs_out: str) -> tuple[str, ...]:
+    """The cells that an account and a total both have."""
+    from cli.tables import duration_text, money_text
+
+    currency = row["currency"]
+    return (
+        duration_text(row["allowance_left_s"]),
+        duration_text(row["wallet_left_s"]),
+        f"{row['calls']:,}",
+        duration_text(row["billed_s"]),
+        money_text(row["usage_micros"], currency),
+        duration_text(row["forecast_s"]),
+        money_text(row["forecast_micros"], currency),
+        runs_out,
+        f"{row['campaigns']:,}",
+        f"{row['numbers']:,}",
+        f"{row['alerts']:,}",
+        money_text(row["margin_micros"], currency),
+    )

@@ -1,4 +1,4 @@
-"""`callmeter assign`, `start`, `subscribe`, `change-plan`, `pause`, `resume`, `cancel`: which plan an account is on."""
+"""`callmeter assign`, `start`, `subscribe`, `pause`, `resume`, `cancel`: the plan of an account and its life."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from cli.writing import (
     Written,
     fact_id_of,
     read_catalogue,
+    running_subscription,
     show,
     time_of,
-    timezone_of,
+    word_of,
     write,
+    write_fact,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from catalogue.collection import Catalogue
+    from catalogue.collection import Catalogue, Entry
+    from catalogue.facts import Fact
     from streams.accounts import AccountView
     from streams.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands ``assign``, ``start``, ``subscribe``, ``change-plan``, ``pause``, ``resume``, ``cancel``."""
-    for command in (assign, start, subscribe, change_plan, pause, resume, cancel):
-        app.command(command.__name__.replace("_", "-"))(command)
+    """Adds the commands ``assign``, ``start``, ``subscribe``, ``pause``, ``resume``, ``cancel``."""
+    for command in (assign, start, subscribe, pause, resume, cancel):
+        app.command(command.__name__)(command)
 
 
 def assign(account: AccountArgument, plan: PlanArgument, json: output.JsonOption = False) -> None:
@@ -70,35 +70,16 @@ def subscribe(
     show(written, _started(written), json)
 
 
-def change_plan(
-    account: AccountArgument,
-    plan: PlanArgument,
-    when: Annotated[
-        str, typer.Option(metavar="next_period|now", help="With its next period, or at --at.")
-    ] = "next_period",
-    at: AtOption = None,
-    id: IdOption = None,
-    json: output.JsonOption = False,
-) -> None:
-    """Put an account on another plan, with its next period or now.
-
-    Now: what is left of the old price is credited, the new one is charged for the rest of the period, and so are the
-    included minutes; the old ones lapse. Both plans must have the same period.
-    """
-    import uvloop
-
-    when = _choice(when, "next_period", "now")
-    written = uvloop.run(_change_plan(output.settings(), account, plan, when, at, fact_id_of(id)))
-    terms = written.fact.get("terms", {})
-    begins = "with its next period" if when == "next_period" else f"from {written.fact.get('at')}"
-    show(written, f"{account} is on {terms.get('plan')} {begins}", json)
-
-
 def pause(account: AccountArgument, at: AtOption = None, id: IdOption = None, json: output.JsonOption = False) -> None:
     """Pause an account's subscription: no calls, and periods that begin meanwhile cost nothing. Numbers stay rented."""
     from catalogue.facts import subscription_paused
 
-    written = _of_subscription(account, at, id, subscription_paused)
+    written = write_fact(
+        account,
+        at,
+        id,
+        lambda on: subscription_paused(on.catalogue, account, running_subscription(on.view), on.at, on.fact_id),
+    )
     show(written, f"{account}: subscription {written.fact.get('subscription_id')} is paused", json)
 
 
@@ -106,7 +87,12 @@ def resume(account: AccountArgument, at: AtOption = None, id: IdOption = None, j
     """Have a paused subscription go on; a period that began meanwhile is charged for the rest of it."""
     from catalogue.facts import subscription_resumed
 
-    written = _of_subscription(account, at, id, subscription_resumed)
+    written = write_fact(
+        account,
+        at,
+        id,
+        lambda on: subscription_resumed(on.catalogue, account, running_subscription(on.view), on.at, on.fact_id),
+    )
     show(written, f"{account}: subscription {written.fact.get('subscription_id')} goes on", json)
 
 
@@ -125,14 +111,12 @@ def cancel(
     """
     from catalogue.facts import subscription_canceled
 
-    when = _choice(when, "now", "period_end")
-    written = _of_subscription(
+    when = word_of("--when", when, "now", "period_end")
+    written = write_fact(
         account,
         at,
         id,
-        lambda catalogue, account_id, subscription_id, ends, fact_id: subscription_canceled(
-            catalogue, account_id, subscription_id, when, ends, fact_id
-        ),
+        lambda on: subscription_canceled(on.catalogue, account, running_subscription(on.view), when, on.at, on.fact_id),
     )
     ends = "ends with its period" if when == "period_end" else f"ends at {written.fact.get('at')}"
     show(written, f"{account}: subscription {written.fact.get('subscription_id')} {ends}", json)
@@ -143,13 +127,19 @@ async def _assign(settings: Settings, account_id: str, plan: str) -> tuple[dict[
     from catalogue.terms import terms_of
 
     catalogue = await read_catalogue(settings)
-    entry = _assignment(catalogue, account_id, plan)
+    entry = assignment_of(catalogue, account_id, plan)
     name, found = catalogue.plan(plan, entry.agency)
     await put(settings, entry)
     return terms_of(name, found, catalogue.agency(entry.agency)), found.description
 
 
-def _assignment(catalogue: Catalogue, account_id: str, plan: str) -> Any:
+def assignment_of(catalogue: Catalogue, account_id: str, plan: str) -> Entry:
+    """The entry of the catalogue that offers a plan to an account.
+
+    Raises:
+        CallmeterError: the account or plan is not in the catalogue.
+        Refused: it is retired, or of another agency.
+    """
     from catalogue.collection import Entry
     from catalogue.model import Assignment
 
@@ -159,85 +149,36 @@ def _assignment(catalogue: Catalogue, account_id: str, plan: str) -> Any:
 
 
 async def _start(settings: Settings, account_id: str, plan: str | None, at: str | None, fact_id: str) -> Written:
-    from catalogue.facts import subscription_started
+    from catalogue.facts import caps_of_account, caps_set, own_id, subscription_started
     from catalogue.store import put
     from streams.errors import CallmeterError
 
     catalogue = await read_catalogue(settings)
     agency = catalogue.account(account_id).agency
-    entry = _assignment(catalogue, account_id, plan) if plan is not None else None
-    assigned = entry.body if entry else catalogue.assignment(account_id)
-    if assigned is None:
-        raise CallmeterError(
-            f"no plan is assigned to {account_id}; run `callmeter assign {account_id} PLAN`, or `callmeter subscribe`"
-        )
-    name, found = catalogue.plan(assigned.plan, agency)
+    entry = assignment_of(catalogue, account_id, plan) if plan is not None else None
+    if plan is None:
+        assigned = catalogue.assignment(account_id)
+        if assigned is None:
+            raise CallmeterError(
+                f"no plan is assigned to {account_id}; run `callmeter assign {account_id} PLAN`, or `callmeter "
+                "subscribe`"
+            )
+        plan = assigned.plan
+    name, found = catalogue.plan(plan, agency)
     timezone = found.timezone or catalogue.agency(agency).timezone
     starts = time_of(at, timezone)
-    fact = subscription_started(catalogue, account_id, name, starts, fact_id)
-    written = await write(settings, account_id, fact_id, lambda _: fact)
-    # Afterwards, so that a refused subscription leaves the offer as it was.
-    if entry and written.sent:
-        await put(settings, entry)
-    return written
+    facts = [subscription_started(catalogue, account_id, name, starts, fact_id)]
 
-
-def _choice(given: str, *allowed: str) -> str:
-    from catalogue.spelling import choice
-    from streams.errors import CallmeterError
-
-    try:
-        return choice(given, allowed)
-    except ValueError as error:
-        raise CallmeterError(f"--when {error}") from None
-
-
-def _running(view: AccountView) -> str:
-    """The id of the account's subscription, which must not have ended."""
-    from streams.errors import Refused
-
-    subscription_id, status = view.subscription or ("", "canceled")
-    if status == "canceled":
-        raise Refused(f"no_subscription: {view.account_id} has no active subscription")
-    return subscription_id
-
-
-def _of_subscription(
-    account_id: str,
-    at: str | None,
-    id: str | None,
-    make: Callable[[Catalogue, str, str, datetime, str], dict[str, Any]],
-) -> Written:
-    """Write a fact about the subscription that an account has."""
-    import uvloop
-
-    fact_id = fact_id_of(id)
-
-    async def run(settings: Settings) -> Written:
-        catalogue = await read_catalogue(settings)
-        when = time_of(at, timezone_of(catalogue, account_id))
-        return await write(
-            settings, account_id, fact_id, lambda view: make(catalogue, account_id, _running(view), when, fact_id)
-        )
-
-    return uvloop.run(run(output.settings()))
-
-
-async def _change_plan(
-    settings: Settings, account_id: str, plan: str, when: str, at: str | None, fact_id: str
-) -> Written:
-    from catalogue.facts import subscription_changed
-    from catalogue.store import put
-
-    catalogue = await read_catalogue(settings)
-    entry = _assignment(catalogue, account_id, plan)
-    begins = time_of(at, timezone_of(catalogue, account_id))
-
-    def make(view: AccountView) -> dict[str, Any]:
-        return subscription_changed(catalogue, account_id, _running(view), plan, when, begins, fact_id)
+    def make(view: AccountView) -> list[Fact]:
+        # The caps that the catalogue gives an account are set once; they stay through all its subscriptions.
+        caps = caps_of_account(catalogue, account_id)
+        if view.account is None and caps:
+            facts.append(caps_set(catalogue, account_id, caps, starts, own_id("caps_", account_id, fact_id)))
+        return facts
 
     written = await write(settings, account_id, fact_id, make)
-    if written.sent:
+    # Afterwards, so that a refused subscription leaves the offer as it was.
+    if entry and written.sent:
         await put(settings, entry)
     return written
 

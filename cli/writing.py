@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -13,6 +13,7 @@ from cli import output
 
 if TYPE_CHECKING:
     from catalogue.collection import Catalogue
+    from catalogue.facts import Fact
     from streams.accounts import AccountView
     from streams.settings import Settings
 
@@ -27,19 +28,41 @@ IdOption = Annotated[
 ]
 
 
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show what would come of it; nothing is sent.")]
+
+
+class Ground(NamedTuple):
+    """What a fact is made from: the catalogue in force, where the account stands, the time and the fact's id."""
+
+    catalogue: Catalogue
+    view: AccountView
+    at: datetime
+    fact_id: str
+
+
 @dataclass(frozen=True)
 class Written:
     """What became of a fact.
 
     Attributes:
-        fact: as it stands in the log.
-        sent: False where a fact of this id was applied before, so there was nothing to do.
+        fact: as it stands in the log, or would.
+        sent: False where a fact of this id was applied before, so there was nothing to do; and in a dry run.
         checked: False where the meter is too far behind to know whether it will accept the fact.
+        outputs: what the meter will give out for it: topic and value.
+        dry_run: nothing was to be sent.
+        also: facts that were sent with it.
     """
 
-    fact: dict[str, Any]
+    fact: Fact
     sent: bool
     checked: bool
+    outputs: Sequence[tuple[str, dict[str, Any]]] = ()
+    dry_run: bool = False
+    also: Sequence[Fact] = ()
+
+    def outputs_of(self, topic: str) -> list[dict[str, Any]]:
+        """What the meter will give out for it on one topic."""
+        return [value for name, value in self.outputs if name == topic]
 
 
 def fact_id_of(given: str | None) -> str:
@@ -68,6 +91,50 @@ def time_of(given: str | None, timezone: str) -> datetime:
     return parse_time(given, timezone) if given is not None else datetime.now(UTC).replace(microsecond=0)
 
 
+def word_of(option: str, given: str, *allowed: str) -> str:
+    """The value of an option that takes one of some words.
+
+    Raises:
+        CallmeterError: it is none of them.
+    """
+    from catalogue.spelling import choice
+    from streams.errors import CallmeterError
+
+    try:
+        return choice(given, allowed)
+    except ValueError as error:
+        raise CallmeterError(f"{option} {error}") from None
+
+
+def micros_of(option: str, given: str, signed: bool = False) -> int:
+    """The value of an option that takes an amount, in micros.
+
+    Raises:
+        CallmeterError: it is no amount.
+    """
+    from catalogue.spelling import amount, micros
+    from streams.errors import CallmeterError
+
+    try:
+        return micros(amount(given, signed=signed))
+    except ValueError as error:
+        raise CallmeterError(f"{option} {error}") from None
+
+
+def running_subscription(view: AccountView) -> str:
+    """The id of an account's subscription, which must not have ended.
+
+    Raises:
+        Refused: ``no_subscription``.
+    """
+    from streams.errors import Refused
+
+    subscription_id, status = view.subscription or ("", "canceled")
+    if status == "canceled":
+        raise Refused(f"no_subscription: {view.account_id} has no active subscription")
+    return subscription_id
+
+
 async def read_catalogue(settings: Settings) -> Catalogue:
     """The catalogue in force."""
     from catalogue.store import read
@@ -80,48 +147,113 @@ def timezone_of(catalogue: Catalogue, account_id: str) -> str:
     return catalogue.agency(catalogue.account(account_id, even_retired=True).agency).timezone
 
 
+def write_fact(
+    account_id: str,
+    at: str | None,
+    id: str | None,
+    make: Callable[[Ground], Fact | Sequence[Fact]],
+    dry_run: bool = False,
+) -> Written:
+    """Make a fact about an account of the catalogue, judge it and write it.
+
+    Args:
+        account_id: whose fact it is.
+        at: its time as a person wrote it, on the clock of the account's agency; None for now.
+        id: its id, None for a new one.
+        make: makes it; may refuse. Of several facts the first one is meant, and the others are sent with it.
+        dry_run: judge only.
+
+    Raises:
+        CallmeterError: an argument is wrong, or the account is not in the catalogue.
+        Refused: the meter would refuse it; reason and detail are the meter's.
+    """
+    import uvloop
+
+    fact_id = fact_id_of(id)
+
+    async def run(settings: Settings) -> Written:
+        catalogue = await read_catalogue(settings)
+        when = time_of(at, timezone_of(catalogue, account_id))
+        return await write(
+            settings, account_id, fact_id, lambda view: make(Ground(catalogue, view, when, fact_id)), dry_run
+        )
+
+    return uvloop.run(run(output.settings()))
+
+
 async def write(
     settings: Settings,
     account_id: str,
     fact_id: str,
-    make: Callable[[AccountView], dict[str, Any]],
+    make: Callable[[AccountView], Fact | Sequence[Fact]],
+    dry_run: bool = False,
 ) -> Written:
-    """Judge a fact by the account's state, and write it unless that would break a rule.
+    """Judge a fact by the account's state, and write it unless that would break a rule; see `write_fact`.
 
     Args:
         settings: checked settings.
         account_id: whose fact it is.
         fact_id: its id.
         make: makes it, knowing where the account stands; may refuse.
+        dry_run: judge only.
 
     Raises:
         Refused: the meter would refuse it; reason and detail are the meter's.
     """
-    from catalogue.facts import encode
     from streams.accounts import view_account
-    from streams.errors import Refused
-    from streams.producer import FactProducer
 
     view = await view_account(settings, account_id)
     if view.knows(fact_id):
-        return Written({"fact_id": fact_id, "account_id": account_id}, sent=False, checked=True)
-    fact = make(view)
-    encoded = encode(fact)
-    refused = await view.refusal(encoded)
-    if refused and view.certain:
-        raise Refused(": ".join(refused))
-    async with FactProducer(settings) as producer:
-        await producer.publish(encoded)
-    return Written(fact, sent=True, checked=view.certain)
+        return applied_before(account_id, fact_id)
+    made = make(view)
+    return await judge_and_send(settings, view, [made] if isinstance(made, dict) else made, dry_run)
 
 
-def show(written: Written, text: str, json: bool) -> None:
-    """Print what was written, and the fact's id."""
+def applied_before(account_id: str, fact_id: str) -> Written:
+    """What is told of a fact whose id the account knows: there is nothing to do."""
+    return Written({"fact_id": fact_id, "account_id": account_id}, sent=False, checked=True)
+
+
+async def judge_and_send(
+    settings: Settings, view: AccountView, facts: Sequence[Fact], dry_run: bool = False
+) -> Written:
+    """Send facts of an account, all or none, unless the meter would refuse one of them.
+
+    Raises:
+        Refused: it would; reason and detail are the meter's.
+    """
+    from catalogue.facts import encode
+    from streams.errors import Refused
+    from streams.producer import FactProducer
+
+    outputs: list[tuple[str, dict[str, Any]]] = []
+    for fact in facts:
+        outcome = await view.outcome(encode(fact))
+        if outcome.refused and view.certain:
+            raise Refused(": ".join(outcome.refused))
+        outputs += outcome.outputs
+    if not dry_run:
+        async with FactProducer(settings) as producer:
+            await producer.publish(*map(encode, facts))
+    known = outputs if view.certain else ()
+    return Written(facts[0], not dry_run, view.certain, known, dry_run, facts[1:])
+
+
+def show(written: Written, text: str, json: bool, more: dict[str, Any] | None = None) -> None:
+    """Print what was written, or would be, and the fact's id; ``more`` is for JSON alone."""
     fact_id = written.fact["fact_id"]
     if not written.checked:
         typer.echo("the meter is far behind: it was not checked whether it will accept this", err=True)
     if json:
-        output.print_json({"fact_id": fact_id, "sent": written.sent, "checked": written.checked, "fact": written.fact})
+        told = {"fact_id": fact_id, "sent": written.sent, "checked": written.checked, "fact": written.fact}
+        if written.dry_run:
+            told["dry_run"] = True
+        if written.also:
+            told["also"] = written.also
+        output.print_json({**told, **(more or {})})
+    elif written.dry_run:
+        typer.echo(f"would be: {text}")
+        typer.echo("nothing was sent")
     elif written.sent:
         typer.echo(text)
         typer.echo(f"fact {fact_id}")

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from cli.main import app
 from streams.errors import CallmeterError
 from streams.settings import Settings
-from tests.broker import environment
+from streams.topics import ACCOUNT_EVENTS
+from tests.broker import environment, read_values
 
 
 @dataclass
@@ -43,6 +44,11 @@ def run(*arguments: str, stdin: str | bytes | None = None) -> Ran:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Ran(result.exit_code, result.stdout, result.stderr)
+
+
+async def facts(settings: Settings) -> list[dict[str, Any]]:
+    """The facts in the log, by partition and offset."""
+    return await read_values(settings, ACCOUNT_EVENTS)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`callmeter caps` on the real broker: what it writes for accounts and for agencies, and what it refuses."""
+"""`callmeter cap` on the real broker: what it writes for accounts and for agencies, what it shows, what it refuses."""
 
 from datetime import UTC, datetime
 
@@ -7,52 +7,143 @@ import pytest
 from cli.alerts import _cells
 from streams.topics import ACCOUNT_EVENTS, AGENCY_EVENTS
 from tests.broker import produce, read_values
-from tests.cli.test_daily_commands import callmeter, shop  # noqa: F401
-from tests.rating.builders import subscription
+from tests.cli.commands import facts
+from tests.rating.builders import call, subscription, tick
+
+SHOP = """\
+agencies:
+  acme: {name: Acme Voice, timezone: America/New_York, currency: USD}
+accounts:
+  acct_1: {agency: acme, name: Jane Dental}
+  acct_2: {agency: acme, name: Joe}
+"""
 
 
-async def test_caps_of_an_account_replace_each_other(shop, callmeter):  # noqa: F811
+async def test_the_cap_of_the_plan_is_set_otherwise_and_cleared(shop, callmeter):
     await produce(shop, [subscription(agency="acme")])
     ran = await callmeter(
-        "caps", "set", "acct_1", "daily:minutes:120:day:soft:50,100", "loss:margin:-5.5", "--id", "f1"
+        *["cap", "set", "acct_1", "--minutes", "500", "--spend", "100", "--mode", "soft", "--id", "f1"]
     )
-    assert ran.out == "acct_1: caps daily, loss\nfact f1\n"
-    await callmeter("caps", "clear", "acct_1")
-    _, one, none = await read_values(shop, ACCOUNT_EVENTS)
-    assert (one["type"], one["agency_id"]) == ("caps.set", "acme")
-    assert one["caps"] == [
-        {"name": "daily", "on": "minutes", "limit": 120, "per": "day", "mode": "soft", "alerts_percent": [50, 100]},
+    assert ran.out == "acct_1: soft cap at 500 minutes or a usage of 100 a period\nfact f1\n"
+    listed = (await callmeter("cap", "list", "acct_1", "--json")).json
+    assert [(cap["name"], cap["on"], cap["limit"], cap["used"]) for cap in listed] == [
+        (None, "minutes", 30_000, 0), (None, "spend", 100_000_000, 0),
+    ]  # fmt: skip
+    await callmeter("cap", "clear", "acct_1")
+    _, one, none = await facts(shop)
+    assert (one["type"], one["cap"]) == (
+        "cap.set", {"minutes": 500, "spend_micros": 100_000_000, "mode": "soft", "alerts_percent": [80, 100]},
+    )  # fmt: skip
+    assert none["cap"] is None
+
+
+async def test_caps_with_a_name_stand_beside_each_other_and_are_replaced_one_by_one(shop, callmeter):
+    await produce(shop, [subscription(agency="acme"), tick("2026-11-03T12:00:00Z")])
+    for arguments, out in [
+        ("set acct_1 --name daily --minutes 120 --per day --mode soft --alerts 50,100", "soft cap daily at 120 minutes "
+            "a day"),
+        ("set acct_1 --name loss --margin -5.5", "hard cap loss at a margin of -5.5 a period"),
+        ("set acct_1 --name daily --minutes 9 --per day", "hard cap daily at 9 minutes a day"),
+    ]:  # fmt: skip
+        ran = await callmeter("cap", *arguments.split(), "--id", arguments.replace(" ", "_"))
+        assert ran.out.splitlines()[0] == f"acct_1: {out}"
+    written = (await facts(shop))[-1]
+    assert (written["type"], written["agency_id"]) == ("caps.set", "acme")
+    assert written["caps"] == [
+        {"name": "daily", "on": "minutes", "limit": 9, "per": "day", "mode": "hard", "alerts_percent": [80, 100]},
         {"name": "loss", "on": "margin", "limit": -5_500_000, "per": "period", "mode": "hard",
          "alerts_percent": [80, 100]},
     ]  # fmt: skip
-    assert none["caps"] == []
+    await produce(shop, [{**call(1), "agency_id": "acme"}])
+    daily, loss = (await callmeter("cap", "list", "acct_1", "--json")).json
+    assert (daily["used"], daily["limit"], daily["reached"]) == (600, 540, True)
+    assert (loss["used"], loss["limit"], loss["reached"], loss["currency"]) == (None, -5_500_000, False, "USD")
+    shown = (await callmeter("cap", "list", "acct_1")).out
+    assert "10:00" in shown
+    assert "-5.50 USD" in shown
+    await callmeter("cap clear acct_1 --name daily")
+    assert [cap["name"] for cap in (await facts(shop))[-1]["caps"]] == ["loss"]
+    await callmeter("cap clear acct_1 --all --id c1")
+    assert (await facts(shop))[-1]["caps"] == []
+    again = await callmeter("cap clear acct_1 --all --id c1")
+    assert again.out == "nothing to do: this fact was applied before\nfact c1\n"
 
 
-async def test_caps_of_an_agency_go_to_its_own_topic_in_its_currency(shop, callmeter):  # noqa: F811
-    ran = await callmeter("caps", "set", "acme", "all:minutes:9000", "spend:spend:100:day", "--agency", "--id", "f1")
-    assert ran.out == "acme: caps all, spend\nfact f1\n"
-    [fact] = await read_values(shop, AGENCY_EVENTS)
-    assert (fact["type"], fact["agency_id"], fact["fact_id"]) == ("agency.caps_set", "acme", "f1")
-    assert [cap.get("currency") for cap in fact["caps"]] == [None, "USD"]
+async def test_caps_of_an_agency_go_to_its_own_topic_in_its_currency(shop, callmeter):
+    first = "cap set --agency acme --name all --minutes 9000 --id f1"
+    assert (await callmeter(first)).out == "acme: hard cap all at 9000 minutes a period\nfact f1\n"
+    assert (await callmeter(first)).out == "nothing to do: this fact was applied before\nfact f1\n"
+    await callmeter(
+        *["cap", "set", "--agency", "acme", "--name", "spend", "--spend", "100", "--per", "day", "--id", "f2"]
+    )
+    await callmeter(
+        *["cap", "set", "--agency", "acme", "--name", "euros", "--cost", "50", "--currency", "eur", "--id", "f3"]
+    )
+    *_, fact = await read_values(shop, AGENCY_EVENTS)
+    assert (fact["type"], fact["agency_id"], fact["fact_id"]) == ("agency.caps_set", "acme", "f3")
+    assert [(cap["name"], cap.get("currency")) for cap in fact["caps"]] == [
+        ("all", None), ("spend", "USD"), ("euros", "EUR"),
+    ]  # fmt: skip
+    listed = (await callmeter("cap list --agency acme --json")).json
+    assert [(cap["name"], cap["on"], cap["limit"], cap["used"]) for cap in listed] == [
+        ("all", "minutes", 540_000, 0), ("spend", "spend", 100_000_000, None), ("euros", "cost", 50_000_000, 0),
+    ]  # fmt: skip
+    await callmeter("cap clear --agency acme --name all")
+    *_, fact = await read_values(shop, AGENCY_EVENTS)
+    assert [cap["name"] for cap in fact["caps"]] == ["spend", "euros"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ("acct_1 daily:minutes", "'daily:minutes' is no cap; write NAME:ON:LIMIT"),
-        ("acct_1 daily:length:5", "'daily:length:5' is no cap; write NAME:ON:LIMIT"),
-        ("acct_1 daily:minutes:5:week", "'daily:minutes:5:week' is no cap: PER must be period or day"),
-        ("acct_1 daily:minutes:x", "'daily:minutes:x' is no cap: invalid literal"),
-        ("acct_9 daily:minutes:5", "there is no account 'acct_9' in the catalogue"),
-        ("acct_1 daily:minutes:5", "no_subscription: account acct_1 was never subscribed"),
-        ("acme a:minutes:5 a:minutes:6 --agency", "malformed: two caps have the same name"),
-        ("nobody a:minutes:5 --agency", "there is no agency 'nobody'"),
+        ("set --minutes 5", "say whose cap: ACCOUNT or --agency, one of them"),
+        ("set acct_1 --agency acme --minutes 5", "say whose cap: ACCOUNT or --agency, one of them"),
+        ("set acct_1", "a cap must have minutes or spend (or both)"),
+        ("set acct_1 --minutes 5 --mode firm", "--mode must be hard or soft"),
+        ("set acct_1 --minutes 5 --alerts many", "--alerts must be a list of whole percents from 1 to 1000 such as "),
+        ("set acct_1 --spend 1,5", "--spend must be an amount such as 49.00"),
+        ("set acct_1 --minutes 5 --per day", "--per is for a cap with a name: say --name"),
+        ("set acct_1 --margin 5", "--margin is for a cap with a name: say --name"),
+        ("set --agency acme --minutes 5", "--agency is for a cap with a name: say --name"),
+        ("set acct_1 --minutes 5", "no_subscription: account acct_1 was never subscribed"),
+        ("set acct_9 --minutes 5", "there is no account 'acct_9' in the catalogue"),
+        ("set acct_1 --name daily", "a cap must have minutes, spend, cost, margin or wallet, one of them"),
+        (
+            "set acct_1 --name daily --minutes 5 --spend 3",
+            "a cap must have minutes, spend, cost, margin or wallet, one",
+        ),
+        ("set acct_1 --name daily --minutes 5 --per week", "--per must be period or day"),
+        ("set acct_1 --name daily --spend -5", "--spend must not be negative"),
+        ("set acct_1 --name daily --spend 5 --currency EUR", "--currency is for --agency; an account's caps are in"),
+        ("set --agency acme --name a --minutes 5 --currency EUR", "a cap must have no currency: that is for spend"),
+        ("set acct_1 --name daily --minutes 5", "no_subscription: account acct_1 was never subscribed"),
+        ("set --agency nobody --name a --minutes 5", "there is no agency 'nobody'"),
+        ("clear acct_1 --name daily --all", "--name or --all: say one of them"),
+        ("clear acct_1 --name daily", "acct_1 has no cap 'daily'; see callmeter cap list"),
+        ("clear --agency acme", "say which cap of the agency: --name, or --all"),
+        ("clear --agency acme --name a", "acme has no cap 'a'; see callmeter cap list"),
+        ("list acct_1", "account 'acct_1' was never subscribed, so no cap is in force"),
+        ("list --agency nobody", "there is no agency 'nobody'"),
     ],
 )
-async def test_what_is_no_cap_is_refused_before_it_is_sent(shop, callmeter, arguments, error):  # noqa: F811
-    ran = await callmeter("caps", "set", *arguments.split())
-    assert ran.error.startswith(error)
+async def test_what_is_no_cap_is_refused_before_it_is_sent(shop, callmeter, arguments, error):
+    ran = await callmeter("cap", *arguments.split())
+    assert ran.code == 1
+    assert ran.error.startswith(error), ran.error
     assert await read_values(shop, ACCOUNT_EVENTS) == await read_values(shop, AGENCY_EVENTS) == []
+
+
+async def test_a_name_has_no_white_space(shop, callmeter):
+    ran = await callmeter("cap", "set", "acct_1", "--name", "a b", "--minutes", "5")
+    assert ran.error == "--name 'a b': an id has 1 to 128 bytes and no white space"
+
+
+async def test_no_more_caps_than_the_meter_takes(shop, callmeter):
+    caps = [{"name": f"c{number}", "on": "minutes", "limit": 5} for number in range(32)]
+    head = {"fact_id": "f1", "account_id": "acct_1", "agency_id": "acme", "at": "2026-11-02T00:00:00Z"}
+    await produce(shop, [subscription(agency="acme"), {"type": "caps.set", **head, "caps": caps}])
+    ran = await callmeter("cap set acct_1 --name more --minutes 5")
+    assert ran.error.startswith("malformed: at most 32 caps")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """The daily commands on the real broker: what they write, what they refuse, and that repeating them is safe."""
 
-import pytest
-
 from catalogue.collection import Entry
 from catalogue.load import loads
 from catalogue.model import Assignment
@@ -10,7 +8,7 @@ from streams.accounts import account_state, running_subscriptions
 from streams.topics import ACCOUNT_EVENTS, BILLING_EVENTS, DEAD_LETTERS
 from tests.broker import command, process, produce, read_topic, read_values, wait_until
 from tests.catalogue.test_load import GOOD
-from tests.cli.commands import as_settings, run
+from tests.cli.commands import facts
 
 SHOP = """\
 agencies:
@@ -47,36 +45,7 @@ REFUSED_AS_GIVEN = [
         "decimal places"),
     ("cancel acct_1", "no_subscription: acct_1 has no active subscription"),
     ("cancel acct_1 --when later", "--when must be now or period_end"),
-    ("cap set acct_1 --minutes 5", "no_subscription: account acct_1 was never subscribed"),
-    ("cap set acct_1", "a cap must have minutes or spend (or both)"),
-    ("cap set acct_1 --minutes 5 --mode firm", "--mode must be hard or soft"),
-    ("cap set acct_1 --minutes 5 --alerts many", "--alerts must be a list of whole percents from 1 to 1000 such as "
-        "[80, 100]"),
 ]  # fmt: skip
-
-
-@pytest.fixture
-async def shop(settings):
-    """A catalogue in force, one partition's worth of settings in the environment."""
-    async with editing(settings) as editor:
-        await editor.write(loads(SHOP).entries.values())
-    with as_settings(settings):
-        yield settings
-
-
-@pytest.fixture
-def callmeter(shop):
-    """Runs commands in a thread of their own: they bring their own event loop."""
-    import asyncio
-
-    async def in_thread(*arguments):
-        return await asyncio.to_thread(run, *arguments)
-
-    return in_thread
-
-
-async def facts(settings):
-    return await read_values(settings, ACCOUNT_EVENTS)
 
 
 async def test_subscribe_freezes_the_terms_into_a_fact_and_prints_its_id(shop, callmeter):
@@ -179,7 +148,7 @@ async def test_an_account_of_another_agency_in_the_log_is_refused(shop, callmete
     assert ran.error == "wrong_agency: the account belongs to another agency"
 
 
-async def test_packs_wallet_caps_and_cancellation_write_their_facts(shop, callmeter):
+async def test_packs_wallet_and_cancellation_write_their_facts(shop, callmeter):
     await callmeter("subscribe", "acct_1", "starter", "--at", "2026-11-01")
     at = ("--at", "2026-11-02")
     pack = await callmeter("apply-pack", "acct_1", "acme/boost-60", *at, "--id", "p1")
@@ -187,24 +156,17 @@ async def test_packs_wallet_caps_and_cancellation_write_their_facts(shop, callme
     moved = ("--minutes", "-5", "--credit", "2.50", "--reason", "goodwill")
     adjusted = await callmeter("wallet", "adjust", "acct_1", *moved, *at, "--id", "w1")
     assert adjusted.out == "acct_1: wallet -5 minutes, credit 2.50\nfact w1\n"
-    capped = await callmeter("cap", "set", "acct_1", "--minutes", "500", "--spend", "100", "--mode", "soft", *at)
-    assert capped.out.startswith("acct_1: soft cap at 500 minutes or a usage of 100 a period\nfact fact_")
-    await callmeter("cap", "clear", "acct_1", *at)
     ended = await callmeter("cancel", "acct_1", "--when", "now", "--at", "2026-11-20", "--json")
     written = (await facts(shop))[1:]
     assert [fact["type"] for fact in written] == [
-        "pack.applied", "wallet.adjusted", "cap.set", "cap.set", "subscription.canceled",
+        "pack.applied", "wallet.adjusted", "subscription.canceled",
     ]  # fmt: skip
     assert (written[0]["price_micros"], written[0]["currency"]) == (9_000_000, "USD")
     assert (written[1]["minutes"], written[1]["credit_micros"], written[1]["reason"]) == (-5, 2_500_000, "goodwill")
-    assert written[2]["cap"] == {
-        "minutes": 500, "spend_micros": 100_000_000, "mode": "soft", "alerts_percent": [80, 100],
-    }  # fmt: skip
-    assert written[3]["cap"] is None
-    assert written[4] == ended.json["fact"]
-    assert (written[4]["when"], written[4]["at"]) == ("now", "2026-11-20T05:00:00Z")
+    assert written[2] == ended.json["fact"]
+    assert (written[2]["when"], written[2]["at"]) == ("now", "2026-11-20T05:00:00Z")
     again = await callmeter("subscribe", "acct_1", "starter", "--at", "2026-11-20", "--json")
-    assert again.json["fact"]["subscription_id"] != written[4]["subscription_id"]
+    assert again.json["fact"]["subscription_id"] != written[2]["subscription_id"]
 
 
 async def test_a_retired_plan_is_not_started(shop, callmeter):

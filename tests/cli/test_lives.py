@@ -1,14 +1,12 @@
 """Changing plans, pausing, numbers and campaigns by command: what is written, what is refused, what comes of it."""
 
-import asyncio
 import json
 
 import pytest
 
-from catalogue.load import loads
-from catalogue.store import editing, read
+from catalogue.store import read
 from tests.broker import command, process, produce, read_values, wait_until
-from tests.cli.commands import as_settings, run
+from tests.cli.commands import facts
 from tests.rating.builders import call
 
 SHOP = """\
@@ -25,26 +23,6 @@ accounts:
   acct_2: {agency: acme, name: Joe}
 """
 NUMBER = "+14155550100"
-
-
-@pytest.fixture
-async def shop(settings):
-    async with editing(settings) as editor:
-        await editor.write(loads(SHOP).entries.values())
-    with as_settings(settings):
-        yield settings
-
-
-@pytest.fixture
-def callmeter(shop):
-    async def in_thread(*arguments):
-        return await asyncio.to_thread(run, *arguments)
-
-    return in_thread
-
-
-async def facts(settings):
-    return await read_values(settings, "account-events")
 
 
 async def test_a_life_is_written_fact_by_fact(shop, callmeter):
@@ -65,8 +43,11 @@ async def test_a_life_is_written_fact_by_fact(shop, callmeter):
         ("cancel acct_1 --when now --at 2026-09-21 --id e1",
          f"acct_1: subscription {sub} ends at 2026-09-21T04:00:00Z\nfact e1\n"),
     ]:  # fmt: skip
-        ran = await callmeter(*arguments.split())
-        assert (ran.error, ran.out) == ("", out)
+        ran = await callmeter(arguments)
+        assert ran.error == ""
+        # Above, `change-plan` shows what the change comes to.
+        assert ran.out.endswith(out)
+        assert arguments.startswith("change-plan") or ran.out == out
     written = (await facts(shop))[1:]
     assert [fact["type"] for fact in written] == [
         "subscription.changed", "subscription.changed", "subscription.paused", "subscription.resumed",
@@ -76,6 +57,31 @@ async def test_a_life_is_written_fact_by_fact(shop, callmeter):
     assert {fact["subscription_id"] for fact in written if "subscription_id" in fact} == {sub}
     assert (written[4]["price_micros"], written[4]["currency"], written[4]["label"]) == (2_000_000, "USD", "desk")
     assert (await read(shop)).assignment("acct_1").plan == "weekly"
+
+
+async def test_a_change_of_plan_shows_what_it_comes_to_before_it_is_sent(shop, callmeter):
+    await callmeter("subscribe acct_1 starter --at 2026-09-01")
+    now = "change-plan acct_1 large --when now --at 2026-09-16"
+    dry = (await callmeter(f"{now} --dry-run --json")).json
+    assert (dry["sent"], dry["dry_run"]) == (False, True)
+    # Half of September is left: of 49 and of 98, and of 600 minutes.
+    assert dry["change"] == {
+        "account_id": "acct_1", "previous_plan": "starter", "plan": "large", "when": "now",
+        "from": "2026-09-16T04:00:00Z", "until": "2026-10-01T04:00:00Z", "credit_micros": 24_500_000,
+        "charge_micros": 49_000_000, "asked_micros": 24_500_000, "included_s": 18_000, "lapsing_s": 6_000,
+        "price_micros": 98_000_000, "period_included_s": 36_000, "interval": "month", "currency": "USD",
+    }  # fmt: skip
+    shown = (await callmeter(f"{now} --dry-run")).out
+    for text in ("starter -> large", "24.50 USD", "49.00 USD", "100:00", "300:00", "98.00 USD", "600:00"):
+        assert text in shown, text
+    assert shown.endswith("would be: acct_1 is on large from 2026-09-16T04:00:00Z\nnothing was sent\n")
+    assert len(await facts(shop)) == 1
+    assert (await read(shop)).assignment("acct_1").plan == "starter"
+    later = (await callmeter("change-plan acct_1 weekly --dry-run --json")).json["change"]
+    assert (later["from"], later["charge_micros"], later["credit_micros"]) == ("2026-10-01T04:00:00Z", 10_000_000, 0)
+    sent = (await callmeter(f"{now} --id c1 --json")).json
+    assert (sent["sent"], sent["change"]) == (True, dry["change"])
+    assert (await callmeter(f"{now} --id c1 --dry-run")).out.startswith("nothing to do: this fact was applied before")
 
 
 async def test_what_would_be_refused_is_not_sent(shop, callmeter):
@@ -149,6 +155,13 @@ async def test_a_change_of_plan_and_a_number_from_the_command_to_the_request(set
             1,
             1,
         )
+        assert account["next_plan"] is None
+        callmeter("change-plan", "acct_1", "weekly", "--at", "2026-10-02")
+        coming = shown("accounts", "show", "acct_1")["next_plan"]
+        assert coming == {
+            "plan": "weekly", "from": "2026-11-01T04:00:00Z", "price_micros": 10_000_000, "included_s": 0,
+        }  # fmt: skip
+        assert "weekly from 2026-11-01 04:00 UTC: 10.00 USD" in callmeter("accounts", "show", "acct_1")
         callmeter("pause", "acct_1", "--at", "2026-10-02")
         await wait_until(lambda: shown("accounts", "show", "acct_1")["access_reasons"] == ["paused"], 30, "the pause")
         callmeter("numbers", "release", "acct_1", NUMBER, "--at", "2026-10-02")
