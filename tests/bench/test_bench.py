@@ -92,6 +92,14 @@ def test_a_close_raises_every_request(bench, broker):
     assert [run["what"] for run in results["close"]["runs"]] == ["20 subscriptions", "60 subscriptions"]
 
 
+def test_scale(bench, broker):
+    sizes = ("--calls", "40000", "--points", "1", "--rounds", "1")
+    _, results = bench("scale", *sizes, CALLMETER_KAFKA_BOOTSTRAP=broker.bootstrap)
+    (run,) = results["scale"]["runs"]
+    assert run["what"] == "1,000 accounts"
+    assert run["calls/s"] > 0
+
+
 def test_ticks_and_questions(bench):
     _, results = bench("ticks", "clickhouse", "--few", "10", "--many", "100", "--rounds", "2", "--calls", "20000")
     assert all(run["us/tick"] > 0 for run in results["ticks"]["runs"])
