@@ -20,8 +20,8 @@ REPORTS: dict[str, dict[str, str]] = {
 }
 FILTERS = {"agency": "c.agency_id", "account": "c.account_id", "campaign": "c.campaign_id", "agent": "c.agent_id"}
 SUMS = (
-    "count() AS calls, sum(c.billed_s) AS billed_s, sum(c.wholesale_billed_s) AS wholesale_billed_s,"
-    " sum(c.amount_micros) AS amount_micros, count(c.margin_micros) AS calls_with_cost,"
+    "sum(c.weight) AS calls, sum(c.billed_s) AS billed_s, sum(c.wholesale_billed_s) AS wholesale_billed_s,"
+    " sum(c.amount_micros) AS amount_micros, sumIf(c.weight, isNotNull(c.margin_micros)) AS calls_with_cost,"
     " sum(c.known_cost_micros) AS known_cost_micros, sum(c.margin_micros) AS profit_micros"
 )
 
