@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 
+STATES = ("trialing", "active", "paused", "canceled")
+
+
 def register(app: typer.Typer) -> None:
     """Add the group ``accounts``."""
     group = typer.Typer(help="Look at accounts: what is left, what was used, access.", no_args_is_help=True)
@@ -22,14 +25,17 @@ def register(app: typer.Typer) -> None:
 
 def list_(
     agency: Annotated[str | None, typer.Option(help="Only accounts of this agency.")] = None,
-    status: Annotated[str | None, typer.Option(help="Only these: trialing, active, paused, canceled.")] = None,
+    status: Annotated[str | None, typer.Option(help=f"Only these: {', '.join(STATES)}.")] = None,
     off: Annotated[bool, typer.Option("--off", help="Only accounts whose calls are not allowed.")] = False,
     json: output.JsonOption = False,
 ) -> None:
     """Show all accounts: what is left to them, what they used in their period, whether calls are allowed."""
     from cli.tables import duration_text, money_text, print_rows
+    from cli.writing import word_of
     from sinks.clickhouse import open_store
 
+    if status is not None:
+        status = word_of("--status", status, *STATES)
     filters = {name: value for name, value in (("agency_id", agency), ("status", status)) if value is not None}
     where = " AND ".join(["1", *(f"{name} = {{{name}:String}}" for name in filters), *(["NOT access_allowed"] * off)])
     with open_store(output.settings()) as store:

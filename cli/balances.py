@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import output
-from cli.writing import AccountArgument, AtOption, IdOption, micros_of, read_catalogue, show, write_fact
+from cli.writing import AccountArgument, AtOption, Ground, IdOption, micros_of, read_catalogue, show, write_fact
+
+if TYPE_CHECKING:
+    from catalogue.facts import Fact
 
 
 def register(app: typer.Typer) -> None:
@@ -43,10 +46,13 @@ def apply_pack(
     from catalogue.facts import pack_applied
 
     written = write_fact(account, at, id, lambda on: pack_applied(on.catalogue, account, pack, on.at, on.fact_id))
-    fact = written.fact
-    text = f"{account} gets pack {fact.get('pack')}: {fact.get('minutes')} minutes"
-    if fact.get("credit_micros"):
-        text += f" and {_money(fact['credit_micros'], fact['currency'])} of credit"
+    fact, text = written.fact, ""
+    if written.sent:
+        credit = fact["credit_micros"]
+        given = [f"{fact['minutes']} minutes"] * (fact["minutes"] > 0)
+        given += [f"{_money(credit, fact['currency'])} of credit"] * (credit > 0)
+        price = _money(fact["price_micros"], fact["currency"])
+        text = f"{account} gets pack {fact['pack']}, {' and '.join(given)}, for {price}"
     show(written, text, json)
 
 
@@ -113,7 +119,7 @@ def set_top_up(
         lambda on: top_up_set(on.catalogue, account, pack, level, most_per_month, on.at, on.fact_id),
     )
     below = f"{below_minutes} minutes" if below_minutes is not None else f"a credit of {below_credit}"
-    text = f"{account} buys pack {pack} below {below}, at most {most_per_month} times a month"
+    text = f"{account} buys pack {pack.rpartition('/')[2]} below {below}, at most {most_per_month} times a month"
     show(written, text, json)
 
 
@@ -138,18 +144,26 @@ def adjust(
 ) -> None:
     """Correct an account's wallet by a difference; nothing is edited, and nothing is asked for."""
     from catalogue.facts import wallet_adjusted
+    from cli.tables import duration_text
     from streams.errors import CallmeterError
 
     credit_micros = micros_of("--credit", credit, signed=True)
     if not minutes and not credit_micros:
         raise CallmeterError("say what to adjust: --minutes, --credit or both")
-    written = write_fact(
-        account,
-        at,
-        id,
-        lambda on: wallet_adjusted(on.catalogue, account, minutes, credit_micros, reason, on.at, on.fact_id),
-    )
-    show(written, f"{account}: wallet {minutes:+} minutes, credit {credit}", json)
+    currency = ""
+
+    def make(on: Ground) -> Fact:
+        nonlocal currency
+        currency = on.view.account.currency if on.view.account is not None else ""
+        return wallet_adjusted(on.catalogue, account, minutes, credit_micros, reason, on.at, on.fact_id)
+
+    written = write_fact(account, at, id, make)
+    text = f"{account}: wallet {minutes:+} minutes, credit {credit}"
+    for event in written.outputs_of("billing-events"):
+        if event["type"] == "wallet.adjusted":
+            left = _money(event["credit_left_micros"], currency)
+            text += f"; now {duration_text(event['wallet_left_s'])} and {left}"
+    show(written, text, json)
 
 
 def _money(value: int, currency: str) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from catalogue.facts import Fact
     from streams.settings import Settings
 
-AccountArgument = Annotated[str | None, typer.Argument(metavar="[ACCOUNT]", help="An account's id.")]
+AccountArgument = Annotated[str | None, typer.Argument(metavar="ACCOUNT", help="An account's id.")]
 AgencyOption = Annotated[str | None, typer.Option("--agency", help="Instead: all accounts of this agency together.")]
 NameOption = Annotated[
     str | None, typer.Option("--name", help="Of the cap; without: the cap that the account's plan has.")

@@ -27,6 +27,7 @@ def profit_(
     ] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Only calls that ended before (UTC).")] = None,
     json: output.JsonOption = False,
+    csv: output.CsvOption = False,
 ) -> None:
     """Show profit: amount minus cost of rated calls, by call, day, agency, account, campaign, agent or destination.
 
@@ -45,7 +46,9 @@ def profit_(
     wanted = {name: value for name, value in filters.items() if value is not None}
     with open_store(output.settings()) as store:
         rows = profit(store, by, wanted, first, last)
-    if json:
+    if csv:
+        output.print_csv(rows)
+    elif json:
         output.print_json(rows)
     else:
         _show(by, rows)

@@ -61,7 +61,7 @@ def import_(
 
 def show(
     card: Annotated[
-        str | None, typer.Argument(metavar="[CARD]", help="A card's id or the beginning of it; without: all cards.")
+        str | None, typer.Argument(metavar="CARD", help="A card's id or the beginning of it; without: all cards.")
     ] = None,
     number: Annotated[str | None, typer.Option(metavar="NUMBER", help="Which row prices a call to it?")] = None,
     direction: Annotated[str, typer.Option(metavar="inbound|outbound|web", help="Of that call.")] = "outbound",

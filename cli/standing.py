@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 if TYPE_CHECKING:
     from rating.forecast import Forecast
@@ -34,7 +31,7 @@ def show_standing(account: str | None, agency: str | None, json: bool, csv: bool
     for row in rows:
         row.update(_forecast_fields(told.get(row["account_id"])))
     if csv:
-        print_csv(rows)
+        output.print_csv(rows)
     elif account is not None and json:
         output.print_json({**rows[0], **more})
     elif account is not None:
@@ -43,27 +40,6 @@ def show_standing(account: str | None, agency: str | None, json: bool, csv: bool
         output.print_json({"agency_id": agency, "accounts": rows, "totals": _totals(rows)})
     else:
         _print_accounts(rows, _totals(rows))
-
-
-def print_csv(rows: Sequence[dict[str, Any]]) -> None:
-    """Rows as CSV with a heading; times as ISO 8601, lists with spaces, nothing for null."""
-    import csv
-    import io
-
-    out = io.StringIO()
-    if rows:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(rows[0])
-        writer.writerows([_csv_cell(value) for value in row.values()] for row in rows)
-    typer.echo(out.getvalue(), nl=False)
-
-
-def _csv_cell(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, list | tuple):
-        return " ".join(map(str, value))
-    return value
 
 
 def _forecasts(settings: Settings, account: str | None, rows: list[dict[str, Any]]) -> dict[str, Forecast | None]:

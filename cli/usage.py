@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
-from cli.standing import print_csv, show_standing
+from cli.standing import show_standing
 
 BY = ("hour", "day", "account", "campaign", "number", "agent", "agency")
 
@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def usage_(
-    of: Annotated[str | None, typer.Argument(metavar="[ACCOUNT]", help="Show where this account stands.")] = None,
+    of: Annotated[str | None, typer.Argument(metavar="ACCOUNT", help="Show where this account stands.")] = None,
     by: Annotated[
         str | None, typer.Option(help=f"What a line is: {', '.join(BY)}; default: account. Hours and days are UTC.")
     ] = None,
@@ -34,7 +34,7 @@ def usage_(
     ] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Only calls that ended before (UTC).")] = None,
     json: output.JsonOption = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
+    csv: output.CsvOption = False,
 ) -> None:
     """Show where an account, or an agency's accounts, stand; or usage, cost and margin by hour, day, account and so on.
 
@@ -64,7 +64,7 @@ def usage_(
     with open_store(output.settings()) as store:
         rows = usage(store, by, wanted, first, last)
     if csv:
-        print_csv(rows)
+        output.print_csv(rows)
     elif json:
         output.print_json(rows)
     else:

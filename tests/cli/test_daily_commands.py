@@ -152,10 +152,10 @@ async def test_packs_wallet_and_cancellation_write_their_facts(shop, callmeter):
     await callmeter("subscribe", "acct_1", "starter", "--at", "2026-11-01")
     at = ("--at", "2026-11-02")
     pack = await callmeter("apply-pack", "acct_1", "acme/boost-60", *at, "--id", "p1")
-    assert pack.out == "acct_1 gets pack boost-60: 60 minutes\nfact p1\n"
+    assert pack.out == "acct_1 gets pack boost-60, 60 minutes, for 9.00 USD\nfact p1\n"
     moved = ("--minutes", "-5", "--credit", "2.50", "--reason", "goodwill")
     adjusted = await callmeter("wallet", "adjust", "acct_1", *moved, *at, "--id", "w1")
-    assert adjusted.out == "acct_1: wallet -5 minutes, credit 2.50\nfact w1\n"
+    assert adjusted.out == "acct_1: wallet -5 minutes, credit 2.50; now 55:00 and 2.50 USD\nfact w1\n"
     ended = await callmeter("cancel", "acct_1", "--when", "now", "--at", "2026-11-20", "--json")
     written = (await facts(shop))[1:]
     assert [fact["type"] for fact in written] == [
