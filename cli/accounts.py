@@ -91,14 +91,14 @@ def show(
             of,
         )
         campaigns = store.value("SELECT uniqExact(campaign_id) FROM campaigns WHERE account_id = {account:String}", of)
-    row = {**found[0], "campaigns": campaigns, **uvloop.run(_settled(settings, account))}
+    row = {**found[0], "campaigns": campaigns, **uvloop.run(_decided(settings, account))}
     if json:
         output.print_json({**row, "open_requests": requests, "latest_alerts": alerts})
     else:
         _show(row, requests, alerts)
 
 
-async def _settled(settings: Settings, account_id: str) -> dict[str, Any]:
+async def _decided(settings: Settings, account_id: str) -> dict[str, Any]:
     """What was decided about an account, from the broker: it counts though nothing came of it yet.
 
     Returns:

@@ -252,7 +252,7 @@ async def _write(
 ) -> tuple[Written, Rating | None]:
     """Write a correction, if the call is found; how it was rated until then."""
     from streams.accounts import view_account
-    from streams.errors import Refused
+    from streams.errors import CallmeterError, Refused
 
     fact_id, when = fact_id_of(id), time_of(at, "UTC")
     view = await view_account(settings, account_id)
@@ -261,6 +261,8 @@ async def _write(
     if view.account is None:
         raise Refused(f"no_subscription: account {account_id} was never subscribed")
     rating = await view.rating(call_id)
+    if rating is None and not view.certain:
+        raise CallmeterError(f"the meter is far behind, and has not rated call {call_id} yet; try again later")
     if rating is None:
         raise Refused(f"unknown_call: call {call_id} was not rated, or too long ago to be found")
     written = await judge_and_send(settings, view, [await make(view, rating, when, fact_id)], dry_run)

@@ -68,8 +68,26 @@ MODULES: tuple[str, ...] = (
     "billing",
     "clock",
 )
+# Where `--help` lists what a module registers.
+PANELS: dict[str, tuple[str, ...]] = {
+    "Try it": ("up", "demo", "simulate"),
+    "Sell": ("catalogue", "rates", "wholesale", "subscriptions", "change_plan", "balances", "caps", "numbers"),
+    "Calls and money": ("send", "calls", "usage", "profit", "accounts", "campaigns", "requests", "alerts", "close"),
+}
+
+
+def _register(module: str) -> None:
+    before = len(app.registered_commands), len(app.registered_groups)
+    import_module(f"cli.{module}").register(app)
+    panel = next((name for name, modules in PANELS.items() if module in modules), "Operate")
+    for command in app.registered_commands[before[0] :]:
+        command.rich_help_panel = panel
+    for group in app.registered_groups[before[1] :]:
+        group.rich_help_panel = panel
+
+
 for _module in MODULES:
-    import_module(f"cli.{_module}").register(app)
+    _register(_module)
 
 
 def run() -> None:

@@ -221,11 +221,14 @@ async def judge_and_send(
 
     Raises:
         Refused: it would; reason and detail are the meter's.
+        CallmeterError: in a dry run, the meter is too far behind to know what would come of them.
     """
     from catalogue.facts import encode
-    from streams.errors import Refused
+    from streams.errors import CallmeterError, Refused
     from streams.producer import FactProducer
 
+    if dry_run and not view.certain:
+        raise CallmeterError("the meter is far behind, so what would come of this is not known; try again later")
     outputs: list[tuple[str, dict[str, Any]]] = []
     for fact in facts:
         outcome = await view.outcome(encode(fact))

@@ -8,7 +8,7 @@ from streams.accounts import account_state
 from streams.topics import DEAD_LETTERS, RATED_CALLS
 from tests.broker import process, produce, read_values, wait_until
 from tests.cli.commands import facts
-from tests.rating.builders import call, encode, subscription
+from tests.rating.builders import call, encode, subscription, tick
 
 SHOP = "agencies: {ag_1: {name: Acme Voice, currency: USD}}\n"
 # Ten minutes of the ten that are included, and two of overage at 0.12.
@@ -90,6 +90,29 @@ async def test_a_call_that_the_meter_has_yet_to_rate_can_be_corrected(shop, call
     ran = await callmeter("calls correct acct_1 call_1 --outcome no_answer --answered-at= --campaign= --json")
     assert (ran.json["rerated"]["billed_s"], ran.json["rerated"]["campaign_id"]) == (0, None)
     assert (ran.json["fact"]["answered_at"], ran.json["fact"]["campaign_id"]) == (None, None)
+
+
+async def test_a_wholesale_price_does_not_become_a_reported_cost(shop, callmeter):
+    terms = {"currency": "USD", "rate_micros_per_minute": 30_000}
+    wholesale = {"type": "wholesale.set", "fact_id": "w1", "agency_id": "ag_1", "at": "2026-11-01T00:00:00Z"}
+    await produce(shop, encode([{**wholesale, "terms": terms}, subscription(), FIRST]))
+    ran = await callmeter("calls correct acct_1 call_1 --ended-at 2026-11-03T10:05:00Z --json")
+    assert "cost_micros" not in ran.json["fact"]
+    assert (ran.json["refund"]["cost_micros"], ran.json["rerated"]["cost_micros"]) == (-300_000, 150_000)
+
+
+async def test_what_falls_on_a_closed_period_is_said_to_wait(shop, callmeter):
+    await produce(shop, encode([subscription(), FIRST, SECOND, tick("2026-12-01T00:00:01Z")]))
+    ran = await callmeter("calls void acct_1 call_2 --dry-run")
+    assert "its period is closed: what differs waits as lines for the next request" in ran.out
+
+
+async def test_where_the_meter_is_far_behind_a_call_is_not_called_unknown(shop, callmeter, monkeypatch):
+    await produce(shop, encode([subscription(), FIRST]))
+    # One fact is few enough to be looked at; the second is too many.
+    monkeypatch.setattr("streams.accounts.MOST_PENDING", 1)
+    ran = await callmeter("calls void acct_1 call_1")
+    assert ran.error == "the meter is far behind, and has not rated call call_1 yet; try again later"
 
 
 async def test_a_file_has_the_whole_call(rated, callmeter, tmp_path):

@@ -84,6 +84,21 @@ async def test_a_change_of_plan_shows_what_it_comes_to_before_it_is_sent(shop, c
     assert (await callmeter(f"{now} --id c1 --dry-run")).out.startswith("nothing to do: this fact was applied before")
 
 
+async def test_where_the_meter_is_far_behind_nothing_is_shown_and_facts_are_sent_unchecked(
+    shop, callmeter, monkeypatch
+):
+    await callmeter("subscribe acct_1 starter --at 2026-09-01")
+    await callmeter("pause acct_1 --at 2026-09-02")
+    # One fact is few enough to be looked at; the second is too many.
+    monkeypatch.setattr("streams.accounts.MOST_PENDING", 1)
+    dry = await callmeter("change-plan acct_1 large --dry-run")
+    assert dry.error == "the meter is far behind, so what would come of this is not known; try again later"
+    sent = await callmeter("change-plan acct_1 large --json")
+    assert (sent.json["sent"], sent.json["checked"], "change" in sent.json) == (True, False, False)
+    assert sent.error == "the meter is far behind: it was not checked whether it will accept this\n"
+    assert len(await facts(shop)) == 3
+
+
 async def test_what_would_be_refused_is_not_sent(shop, callmeter):
     nothing = "no_subscription: acct_2 has no active subscription"
     for arguments in ("change-plan acct_2 large", "pause acct_2", "resume acct_2"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import shutil
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from faust.types import TP
@@ -198,3 +199,18 @@ async def test_one_of_an_older_layout_is_built_anew(one, meter, monkeypatch):
     index = await opened(one, 100 + WRITE_ENTRIES)
     assert knows(index, range(0, 100 + WRITE_ENTRIES, 7))
     await index.close()
+
+
+def test_a_call_is_found_in_a_record_where_its_entry_begins_and_nowhere_else():
+    calls = [digest(number) for number in range(3)]
+    # What looks like the second call lies across two entries, before its own.
+    straddling = calls[0] + bytes(8) + calls[1][:8] + calls[1][8:] + bytes(24)
+    entries = straddling + b"".join(
+        one + (number + 7).to_bytes(8, "big") + bytes(8) for number, one in enumerate(calls)
+    )
+    record = SimpleNamespace(topic="t", partition=0, offset=0, key=None, value=seen_calls.RECORD.prefix + entries)
+    assert [seen_calls.offset_in(record, one) for one in calls[1:]] == [8, 9]
+    assert seen_calls.offset_in(record, digest(9)) is None
+    record.value = b"?"
+    with pytest.raises(LedgerUnusable, match="cannot be read"):
+        seen_calls.offset_in(record, calls[0])
