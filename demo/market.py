@@ -29,12 +29,13 @@ LOCAL_START = datetime(2026, 11, 1)
 
 @dataclass(frozen=True)
 class Tenant:
-    """An account of the simulated platform, the plan it is on, and how busy it is compared with others."""
+    """An account of the simulated platform: the plan it is on, its number, how busy it is compared with others."""
 
     account_id: str
     agency_id: str
     plan: str
     timezone: str
+    number: str
     weight: float
 
 
@@ -81,10 +82,11 @@ HOME_PREFIX = {"acme": "1", "nordlicht": "49", "sakura": "81"}
 def tenants_of(count: int, seed: int) -> list[Tenant]:
     """The accounts: the hero first, then others spread over the plans of the market."""
     rnd = random.Random(f"tenants {seed}")
-    found = [Tenant(HERO, "acme", "starter", "America/New_York", 0.0)]
+    found = [Tenant(HERO, "acme", "starter", "America/New_York", "+14155550100", 0.0)]
     for number in range(1, count):
         plan, agency, timezone, _ = rnd.choices(MARKET, [row[3] for row in MARKET])[0]
-        found.append(Tenant(f"{agency}-{number:03d}", agency, plan, timezone, rnd.paretovariate(1.4)))
+        own_number = f"+{HOME_PREFIX[agency]}555{number:07d}"
+        found.append(Tenant(f"{agency}-{number:03d}", agency, plan, timezone, own_number, rnd.paretovariate(1.4)))
     return found
 
 

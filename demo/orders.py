@@ -67,20 +67,20 @@ def top_up_set(tenant: Tenant, pack: str, below_s: int, most_per_month: int) -> 
     return {**head, "top_up": {**_pack(tenant, pack), "below_s": below_s, "most_per_month": most_per_month}}
 
 
-def number_rented(tenant: Tenant, number: str, label: str | None, at: datetime) -> Fact:
-    """An account rents a number, at the price of its plan."""
+def number_rented(tenant: Tenant, label: str | None, at: datetime) -> Fact:
+    """An account rents its number, at the price of its plan."""
     return {
-        **_head("number.rented", f"rent-{number}", tenant, at),
-        "number": number,
+        **_head("number.rented", f"rent-{tenant.account_id}", tenant, at),
+        "number": tenant.number,
         "price_micros": number_price(tenant),
         "currency": book().agency(tenant.agency_id).currency,
         "label": label,
     }
 
 
-def number_released(tenant: Tenant, number: str, at: datetime) -> Fact:
-    """An account gives a number back."""
-    return {**_head("number.released", f"release-{number}", tenant, at), "number": number}
+def number_released(tenant: Tenant, at: datetime) -> Fact:
+    """An account gives its number back."""
+    return {**_head("number.released", f"release-{tenant.account_id}", tenant, at), "number": tenant.number}
 
 
 def number_price(tenant: Tenant) -> int:

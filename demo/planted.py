@@ -33,10 +33,9 @@ class Call:
 
 @dataclass(frozen=True)
 class Rental:
-    """A number that an account rents; ``released_at`` None: to this day."""
+    """An account rents its number; ``released_at`` None: to this day."""
 
     tenant: Tenant
-    number: str
     rented_at: datetime
     released_at: datetime | None
 

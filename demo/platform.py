@@ -52,7 +52,6 @@ HERO_BUYS_PACK_AT = datetime(2026, 11, 10, tzinfo=UTC)
 HERO_RENTS_AT = datetime(2026, 11, 11, 15, tzinfo=UTC)
 HERO_CHANGES_AT = datetime(2026, 11, 21, 5, tzinfo=UTC)
 HERO_CHANGES_TO = "business"
-HERO_NUMBER = "+14155550100"
 
 # Billed seconds after which access goes off on these plans: a cap, a block of prepaid minutes.
 ALLOWED_S = {"starter": 200 * 60, "prepaid": 500 * 60}
@@ -166,7 +165,7 @@ class Platform:
             "campaign_id": rnd.choice(CAMPAIGNS),
             "agent_id": f"agent-{rnd.randint(1, 5)}",
             "direction": rnd.choice(("outbound", "outbound", "inbound")),
-            "from_number": HERO_NUMBER,
+            "from_number": tenant.number,
             "to_number": number_in(prefix, rnd),
             "started_at": text(answered_at - timedelta(seconds=rnd.randint(1, 20))),
             "answered_at": text(answered_at) if answered else None,
@@ -217,7 +216,7 @@ class Platform:
             fact, _ = self._plant(hero, ended_at, minutes * 60_000)
             self._send(ended_at, HERO, fact)
         self._sell_pack(hero, "boost-60", HERO_BUYS_PACK_AT, HERO_BUYS_PACK_AT)
-        self._rent(Rental(hero, HERO_NUMBER, HERO_RENTS_AT, None), "front desk")
+        self._rent(Rental(hero, HERO_RENTS_AT, None), "front desk")
         self.planted.plan_change = change = PlanChange(hero, HERO_CHANGES_TO, HERO_CHANGES_AT)
         self._send(change.at, HERO, orders.plan_changed(hero, change.plan, change.at))
 
@@ -284,19 +283,18 @@ class Platform:
         """Some accounts rent a number in the month, and some of those give it back."""
         rnd = self._rnd
         renting = [tenant for tenant in self.tenants[1:] if tenant.plan != WEEKLY]
-        for index, tenant in enumerate(rnd.sample(renting, len(renting) // 3)):
+        for tenant in rnd.sample(renting, len(renting) // 3):
             rented_at = FIRST_CALL + timedelta(seconds=rnd.randrange(28 * 86_400))
             released_at = rented_at + timedelta(hours=rnd.randrange(1, 240)) if rnd.random() < 0.4 else None
             kept = released_at is None or released_at > LAST_CALL
-            number = f"+{HOME_PREFIX[tenant.agency_id]}555{index:07d}"
-            self._rent(Rental(tenant, number, rented_at, None if kept else released_at), None)
+            self._rent(Rental(tenant, rented_at, None if kept else released_at), None)
 
     def _rent(self, rental: Rental, label: str | None) -> None:
         tenant, at = rental.tenant, rental.rented_at
         self.planted.rentals.append(rental)
-        self._send(at, tenant.account_id, orders.number_rented(tenant, rental.number, label, at))
+        self._send(at, tenant.account_id, orders.number_rented(tenant, label, at))
         if rental.released_at is not None:
-            released = orders.number_released(tenant, rental.number, rental.released_at)
+            released = orders.number_released(tenant, rental.released_at)
             self._send(rental.released_at, tenant.account_id, released)
 
     def _plan_bad_records(self, count: int) -> None:

@@ -24,7 +24,8 @@ def commands(block):
 
 def script():
     """All blocks as one shell script that stops at the first failure and says what it runs."""
-    lines = ["set -eu -o pipefail"]
+    # What runs in the background would hold our pipe open after a failure.
+    lines = ["set -eu -o pipefail", "trap 'kill -KILL %1 2>/dev/null || true' EXIT"]
     for block in BLOCK.findall(README):
         for command in commands(block):
             lines += [f"echo '>>> {command.splitlines()[0].replace(chr(39), '')}'", command]
@@ -41,6 +42,7 @@ def script():
 @pytest.mark.slow
 def test_every_console_block_of_the_readme_runs(settings, tmp_path):
     variables = environment(settings)
+    variables["PYTHONPATH"] = str(ROOT)
     variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{variables['PATH']}"
     run = subprocess.Popen(
         ["bash", "-c", "set -m\n" + script()],
@@ -58,4 +60,5 @@ def test_every_console_block_of_the_readme_runs(settings, tmp_path):
             os.killpg(run.pid, signal.SIGKILL)
     assert run.returncode == 0, output
     assert "124:06" in output
+    assert "part of a period" in output and "Credit for the unused part" in output
     assert "USD" in output
