@@ -4,7 +4,7 @@ VENV   := .venv
 STAMP  := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo test lint bench faults fuzz fuzz-guided clean
+.PHONY: help setup demo picture test lint bench faults fuzz fuzz-guided clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -20,6 +20,9 @@ $(STAMP): pyproject.toml
 
 demo: setup ## the whole pipeline on a real broker and engine, under a minute
 	@callmeter demo
+
+picture: setup ## docs/demo.svg anew, from a run of the demo
+	@COLUMNS=80 callmeter demo --picture docs/demo.svg
 
 lint: setup ## style and types
 	@ruff check . && ruff format --check . && mypy
