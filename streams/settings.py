@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     units: Annotated[dict[str, int], NoDecode, BeforeValidator(parse_units)] = Field(
         {}, description="Units of money beyond ISO 4217 and their decimal places, such as USDT:6,POINTS:0"
     )
+    stripe_key: SecretStr | None = Field(None, description="The platform's secret key at Stripe, sk_...")
+    stripe_webhook_secret: SecretStr | None = Field(None, description="Of the endpoint of Stripe's webhooks, whsec_...")
+    stripe_api_base: str | None = Field(None, description="Where Stripe is; default: its own address")
+    stripe_timeout_s: float = Field(30.0, gt=0, description="Longest wait for an answer of Stripe's")
     tick_interval_s: float = Field(1.0, gt=0, description="Pause between two ticks of the clock")
     http_host: str = "127.0.0.1"
     http_port: int = Field(

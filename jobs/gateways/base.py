@@ -1,47 +1,188 @@
-"""What a gateway does for the billing job: it asks an account for money, once for each payment request.
+"""What a gateway does: it asks an account for money, once for each payment request, and says how that stands.
 
-The job may be killed between asking and writing down that it asked, and an old job may still run beside a new one. So
-every request is looked up before it is created, and carries its own identity as the idempotency key: whoever comes
+Whoever asks may be killed between asking and writing down that he asked, and an old one may still run beside a new one.
+So every request is looked up before it is created, and carries its own identity as the idempotency key: whoever comes
 second finds, or is answered with, what the first one made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, Protocol
+
+from streams.errors import CallmeterError
+
+Request = Mapping[str, Any]
+
+
+class Rejected(CallmeterError):
+    """The gateway will never take this request as it is. The text says why, in plain words: it is shown to people."""
+
+
+class Unavailable(CallmeterError):
+    """The gateway cannot be asked for now: a limit of its rate, an outage, a setting that is missing. Nothing is lost
+    by asking again later."""
+
+
+class WebhookRefused(CallmeterError):
+    """What came in as a webhook is not signed by the gateway, or too old."""
+
+
+class Buyer(NamedTuple):
+    """Who is asked, as the catalogue knows him; None where it does not.
+
+    Attributes:
+        tax_id: its kind and value, such as ``eu_vat:DE123456789``.
+        tax_code: of what he is sold, the gateway's own code; None for the agency's default.
+    """
+
+    account_id: str
+    agency_id: str
+    name: str | None = None
+    email: str | None = None
+    country: str | None = None
+    province: str | None = None
+    postal_code: str | None = None
+    tax_id: str | None = None
+    tax_code: str | None = None
 
 
 class ExternalRequest(NamedTuple):
-    """A payment request as a gateway knows it. ``external_id`` is None where nothing exists outside of Callmeter."""
+    """A payment request as a gateway knows it.
+
+    Attributes:
+        external_id: None where nothing exists outside of Callmeter.
+        status: ``failed``: nobody tries any more to collect it; ``open`` otherwise, until it is paid or canceled.
+        reason: why it failed, in plain words.
+        tax_micros: the tax that the gateway reckoned.
+        tax_included: the tax is in the total that was asked; else it came on top.
+        url: where the account can look at it and pay.
+    """
 
     external_id: str | None
+    status: Literal["open", "paid", "failed", "canceled"] = "open"
+    reason: str | None = None
+    tax_micros: int = 0
+    tax_included: bool = False
+    url: str | None = None
 
 
-class Gateway(Protocol):
-    """Asks accounts for money.
+class ExternalRefund(NamedTuple):
+    """Money that went back, or less that is asked, as a gateway knows it."""
 
-    Requests are as `rating.request.request_for` builds them: amounts in micros, times as ISO 8601 text. What a method
-    raises ends the job, which goes on from the same event when it is started again.
+    external_id: str | None
+    tax_micros: int = 0
+
+
+class Step(NamedTuple):
+    """One thing that must be there before money can be asked for.
+
+    Attributes:
+        name: for programs.
+        title: for people.
+        side: whose it is: the agency's, or that of the account that buys.
+        state: ``missing`` stops a request; ``advised`` does not.
+        todo: what is known, or what to do where it is missing.
+        link: where to do it.
     """
 
     name: str
+    title: str
+    side: Literal["agency", "account"]
+    state: Literal["done", "missing", "advised"]
+    todo: str = ""
+    link: str = ""
 
-    async def find(self, request: Mapping[str, Any]) -> ExternalRequest | None:
-        """What was created for this request before (see `identity`), if anything was."""
 
-    async def create(self, request: Mapping[str, Any]) -> ExternalRequest:
+class GatewayEvent(NamedTuple):
+    """What a webhook tells.
+
+    Attributes:
+        event_id: the gateway's; the same one comes more than once.
+        kind: what happened.
+        external_account: whose it is outside.
+        external_id: of the payment request outside.
+        identity: of the payment request, see `identity`; None where the gateway does not tell.
+        at: when it happened.
+        amount_micros: of a refund or dispute.
+        note: for people.
+    """
+
+    event_id: str
+    kind: Literal["paid", "failed", "canceled", "refunded", "disputed"]
+    external_account: str
+    external_id: str
+    identity: str | None
+    at: datetime
+    amount_micros: int | None = None
+    note: str | None = None
+
+
+class Gateway(Protocol):
+    """Asks the accounts of one agency for money.
+
+    Requests are as on ``payment-requests``: amounts in micros, times as ISO 8601 text.
+
+    Every method may raise `Unavailable`: it is called again later, with growing pauses, and nobody but this agency
+    waits for it. What is none of the errors here is a defect, and ends the process.
+
+    Attributes:
+        name: as it is linked and shown.
+        asks: False where there is nobody outside to ask: the agency collects its money by itself.
+    """
+
+    name: str
+    asks: bool
+
+    async def preflight(self, currencies: Iterable[str], buyer: Buyer | None = None) -> list[Step]:
+        """Everything that must be there before money is asked for in these currencies: of the agency, and of a buyer
+        if one is given."""
+
+    async def find(self, request: Request, buyer: Buyer) -> ExternalRequest | None:
+        """What was created for this request before (see `identity`), if it was created to its end."""
+
+    async def create(self, request: Request, buyer: Buyer) -> ExternalRequest:
         """Ask for the money, with `identity` as the idempotency key.
 
-        Two calls with the same one, even at the same moment, must end in one request outside.
+        Two calls with the same one, even at the same moment, must end in one request outside. So must a call after one
+        that was broken off anywhere.
+
+        Raises:
+            Rejected: the gateway will never take it; nothing is left outside.
+        """
+
+    async def cancel(self, request: Request) -> None:
+        """Ask for the money no longer: the request was canceled, or paid otherwise, as its status says. Safe to repeat.
+
+        Raises:
+            Rejected: it was canceled here and paid outside.
+        """
+
+    async def refund(self, request: Request, amount_micros: int, note: str, refund_id: str) -> ExternalRefund:
+        """Give money of a paid request back, or ask for less of one that is open. ``refund_id`` is the idempotency key.
+
+        Raises:
+            Rejected: the gateway refuses; the text is its reason.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+    def parse_webhook(self, body: bytes, signature: str) -> GatewayEvent | None:
+        """What a webhook tells, None if it is nothing that matters.
+
+        Raises:
+            WebhookRefused: its signature is wrong, or it is too old.
         """
 
 
-def identity(request: Mapping[str, Any]) -> str:
+def identity(request: Request) -> str:
     """What a payment request is known by outside: its id is unique in its account only."""
     return f"{request['account_id']}/{request['payment_request_id']}"
 
 
-async def ask(gateway: Gateway, request: Mapping[str, Any]) -> ExternalRequest:
+async def ask(gateway: Gateway, request: Request, buyer: Buyer) -> ExternalRequest:
     """Ask for a payment request, unless that was done before."""
-    found = await gateway.find(request)
-    return await gateway.create(request) if found is None else found
+    found = await gateway.find(request, buyer)
+    return await gateway.create(request, buyer) if found is None else found
