@@ -10,17 +10,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, cast
 
-from catalogue.model import Account, Agency, Assignment, Body, Pack, Plan
+from catalogue.model import Account, Agency, Assignment, Body, GatewayLink, Pack, Plan
 from catalogue.spelling import hint
 from streams.errors import CallmeterError, Refused
 
-Kind = Literal["agency", "plan", "pack", "account", "assignment"]
+Kind = Literal["agency", "plan", "pack", "account", "assignment", "gateway"]
 MODELS: dict[Kind, type[Body]] = {
     "agency": Agency,
     "plan": Plan,
     "pack": Pack,
     "account": Account,
     "assignment": Assignment,
+    "gateway": GatewayLink,
 }
 Sold = TypeVar("Sold", Plan, Pack)
 
@@ -31,7 +32,8 @@ class Entry:
 
     Attributes:
         agency: the agency's id.
-        id: name of the agency, plan or pack; id of the account that is described or assigned to.
+        id: name of the agency, plan or pack; id of the account that is described or assigned to; of a gateway's link
+            the agency again.
         retired: it was in the agency's file once and is no more; kept, because facts name it.
     """
 
@@ -139,6 +141,20 @@ class Catalogue:
         account = self.account(account_id)
         found = self.entries.get(f"{account.agency}/assignment/{account_id}")
         return cast(Assignment, found.body) if found else None
+
+    def gateway(self, agency: str) -> GatewayLink | None:
+        """The gateway that an agency is linked to; None where it collects its money by itself."""
+        found = self.entries.get(f"{agency}/gateway/{agency}")
+        return None if found is None or found.retired else cast(GatewayLink, found.body)
+
+    def currencies(self, agency: str) -> set[str]:
+        """The currencies that an agency sells in."""
+        sold = [
+            cast(Plan | Pack, entry.body).currency
+            for entry in (*self.of_kind("plan", agency), *self.of_kind("pack", agency))
+            if not entry.retired
+        ]
+        return {self.agency(agency).currency, *(currency for currency in sold if currency)}
 
     def _sold(self, kind: Kind, model: type[Sold], address: str, agency: str) -> tuple[str, Sold]:
         named, slash, name = address.rpartition("/")

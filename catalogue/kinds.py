@@ -22,6 +22,8 @@ MAX_WINDOW_S = MAX_YEARS * 366 * 86_400
 _control = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
 _name = re.compile(r"\w[\w.:-]*").fullmatch
 _card = re.compile(r"[0-9a-f]{32}").fullmatch
+_tax_code = re.compile(r"txcd_\d{1,20}").fullmatch
+_tax_id = re.compile(r"[a-z]{2}_[a-z_]{2,20}:[\w.-]{1,60}").fullmatch
 _email = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+").fullmatch
 
 
@@ -134,6 +136,20 @@ def _rate_text(rate: Decimal | str | None) -> str:
     return "blocked" if rate is None else f"{rate} per minute"
 
 
+def _tax_code_of(value: Any) -> str:
+    text = value.strip() if isinstance(value, str) else ""
+    if not _tax_code(text):
+        raise ValueError("must be a product tax code of Stripe's such as txcd_10000000")
+    return text
+
+
+def _tax_id_of(value: Any) -> str:
+    text = value.strip() if isinstance(value, str) else ""
+    if not _tax_id(text):
+        raise ValueError("must be a tax id with its kind, as Stripe names it, such as eu_vat:DE123456789")
+    return text
+
+
 def _card_id(value: Any) -> str:
     text = value.strip().lower() if isinstance(value, str) else ""
     if not _card(text):
@@ -163,6 +179,8 @@ Flag = Annotated[bool, BeforeValidator(spelling.flag)]
 Percents = Annotated[tuple[int, ...], BeforeValidator(_percents)]
 Packs = Annotated[bool | tuple[str, ...], BeforeValidator(_packs)]
 LateCalls = Annotated[str, BeforeValidator(_choice("next_period", "adjust", "write_off"))]
+TaxCode = Annotated[str, BeforeValidator(_tax_code_of)]
+TaxId = Annotated[str, BeforeValidator(_tax_id_of)]
 CardId = Annotated[str, BeforeValidator(_card_id)]
 CancelCredit = Annotated[str, BeforeValidator(_choice("none", "unused"))]
 CapName = Annotated[str, BeforeValidator(identifier)]

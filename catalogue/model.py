@@ -33,6 +33,8 @@ from catalogue.kinds import (
     Rate,
     Seconds,
     SignedAmount,
+    TaxCode,
+    TaxId,
     Text,
     Timezone,
     Window,
@@ -168,6 +170,7 @@ class Plan(Model):
         max_call_s: a longer call is stuck, and cut to that.
         unusual_usage: whether an hour that bills far more than usual raises an alert.
         forecast_alert: whether an alert is raised when a period will go beyond its pools.
+        tax_code: what is sold, for the tax that Stripe reckons; None for the agency's default. No part of the terms.
     """
 
     agency: Text
@@ -198,6 +201,7 @@ class Plan(Model):
     unusual_usage: Flag = False
     forecast_alert: Flag = False
     rate_card: CardId | None = None
+    tax_code: TaxCode | None = None
 
     @model_validator(mode="after")
     def _has_rates(self) -> Self:
@@ -227,6 +231,7 @@ class Account(Model):
     """An agency's client, with what an invoice needs to know of it.
 
     ``packs`` None: those of its agency. ``caps`` are by name, beside the one of its plan; None says nothing of them.
+    ``province`` is that of the country, such as NY or ON; ``tax_id`` has its kind in front: ``eu_vat:DE123456789``.
     """
 
     agency: Text
@@ -234,6 +239,8 @@ class Account(Model):
     email: Email | None = None
     country: Country | None = None
     postal_code: Text | None = None
+    province: Text | None = None
+    tax_id: TaxId | None = None
     packs: Packs | None = None
     caps: NamedCaps | None = None
 
@@ -245,4 +252,12 @@ class Assignment(Model):
     plan: Text
 
 
-Body = Agency | Plan | Pack | Account | Assignment
+class GatewayLink(Model):
+    """Which gateway asks an agency's accounts for money, with that gateway's own options. No secrets are in it."""
+
+    agency: Text
+    gateway: Text
+    options: dict[str, Text] = {}
+
+
+Body = Agency | Plan | Pack | Account | Assignment | GatewayLink

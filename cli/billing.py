@@ -12,14 +12,17 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def billing() -> None:
-        """Turn cycles, packs and usage into payment requests, each asked for once, until Ctrl-C or SIGTERM.
+        """Turn cycles, packs and usage into payment requests, and ask for each of them once through the gateway of its
+        agency, until Ctrl-C or SIGTERM.
 
         Start as many as you like: they share the partitions.
         """
         settings = output.settings()
         import uvloop
 
+        from jobs.asking import make_asking
         from jobs.billing import make_billing
+        from jobs.gateways.links import Links
         from streams.observe import configure_logging
         from streams.transport import serve
 
@@ -28,6 +31,7 @@ def register(app: typer.Typer) -> None:
         uvloop.install()
 
         async def run() -> None:
-            await serve([make_billing(settings)], settings)
+            links = Links(settings)
+            await serve([make_billing(settings, links), make_asking(settings, links)], settings)
 
         uvloop.run(run())

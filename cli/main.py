@@ -57,6 +57,8 @@ MODULES: tuple[str, ...] = (
     "profit",
     "accounts",
     "requests",
+    "gateway",
+    "tax",
     "alerts",
     "dead_letters",
     "close",
@@ -71,7 +73,7 @@ MODULES: tuple[str, ...] = (
 # Where `--help` lists what a module registers.
 PANELS: dict[str, tuple[str, ...]] = {
     "Try it": ("up", "demo", "simulate"),
-    "Sell": ("catalogue", "rates", "wholesale", "subscriptions", "change_plan", "balances", "caps", "numbers"),
+    "Sell": ("catalogue", "rates", "wholesale", "subscriptions", "change_plan", "balances", "caps", "numbers", "gateway", "tax"),
     "Calls and money": ("send", "calls", "usage", "profit", "accounts", "campaigns", "requests", "alerts", "close"),
 }
 

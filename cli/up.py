@@ -60,8 +60,10 @@ def _started(settings: Settings) -> KafkaBroker | None:
 
 
 async def _run(settings: Settings, clock: bool) -> None:
+    from jobs.asking import make_asking
     from jobs.billing import make_billing
     from jobs.clock import keep_ticking
+    from jobs.gateways.links import Links
     from sinks.clickhouse import Store, target_of
     from sinks.migrate import migrate
     from sinks.sink import make_sink
@@ -74,7 +76,14 @@ async def _run(settings: Settings, clock: bool) -> None:
     target = target_of(settings, write=True)
     await asyncio.to_thread(migrate, target)
     with Store(target):
-        apps = [make_meter(settings), make_agencies(settings), make_sink(settings), make_billing(settings)]
+        links = Links(settings)
+        apps = [
+            make_meter(settings),
+            make_agencies(settings),
+            make_sink(settings),
+            make_billing(settings, links),
+            make_asking(settings, links),
+        ]
 
         async def tick(stop: asyncio.Event) -> None:
             if clock:

@@ -40,6 +40,10 @@ class Ground(NamedTuple):
     fact_id: str
 
 
+# Facts that money is asked for.
+SALES = frozenset(("subscription.started", "subscription.changed", "pack.applied", "number.rented", "one_time.charged"))
+
+
 @dataclass(frozen=True)
 class Written:
     """What became of a fact.
@@ -219,9 +223,13 @@ async def judge_and_send(
 ) -> Written:
     """Send facts of an account, all or none, unless the meter would refuse one of them.
 
+    What is sold is sent only if it can be asked for.
+
     Raises:
-        Refused: it would; reason and detail are the meter's.
-        CallmeterError: in a dry run, the meter is too far behind to know what would come of them.
+        Refused: it would; reason and detail are the meter's. Or ``not_ready``: the agency's gateway, or the account,
+            lacks something.
+        CallmeterError: the gateway cannot be asked; in a dry run, the meter is too far behind to know what would come
+            of them.
     """
     from catalogue.facts import encode
     from streams.errors import CallmeterError, Refused
@@ -235,11 +243,23 @@ async def judge_and_send(
         if outcome.refused and view.certain:
             raise Refused(": ".join(outcome.refused))
         outputs += outcome.outputs
+    await _check_sales(settings, facts)
     if not dry_run:
         async with FactProducer(settings) as producer:
             await producer.publish(*map(encode, facts))
     known = outputs if view.certain else ()
     return Written(facts[0], not dry_run, view.certain, known, dry_run, facts[1:])
+
+
+async def _check_sales(settings: Settings, facts: Sequence[Fact]) -> None:
+    """See that what is sold can be asked for, see `jobs.gateways.preflight.require_ready`."""
+    from jobs.gateways.preflight import require_ready
+
+    for fact in facts:
+        if fact["type"] in SALES:
+            plan = fact.get("terms", {}).get("plan")
+            await require_ready(settings, await read_catalogue(settings), fact["account_id"], plan)
+            return
 
 
 def show(written: Written, text: str, json: bool, more: dict[str, Any] | None = None) -> None:

@@ -1,51 +1,48 @@
-"""The billing job: what the meter says happened becomes payment requests, asked for once.
+"""The billing job: what the meter says happened becomes payment requests, each raised once.
 
-Reads billing events, asks through the agency's gateway, and writes a ``payment_request.created`` fact to the log. The
-meter folds that fact and gives out the accepted request.
+Reads billing events and writes a ``payment_request.created`` fact to the log, with the name of the agency's gateway.
+The meter folds that fact and gives out the accepted request, pending; only then is a gateway asked (`jobs.asking`), so
+that nobody's bill waits for somebody's gateway.
 
-Facts and the job's own position are one fenced transaction, so a fact is written once. The gateway is asked before
-that, so a killed job comes to the same event again: it finds what it created. See `jobs.gateways.base`.
+Facts and the job's own position are one fenced transaction, so a fact is written once.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 
 import msgspec
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
-from jobs.gateways.base import Gateway, ask
-from jobs.gateways.choice import gateway_of
+from jobs.gateways.links import Links
 from rating.outputs import BILLING_EVENTS, encode
 from rating.request import request_for
 from streams.fenced import FencedPartition
 from streams.observe import PAYMENT_REQUESTS_RAISED
 from streams.settings import Settings
-from streams.topics import ACCOUNT_EVENTS, BILLING_LEDGER
+from streams.topics import ACCOUNT_EVENTS, BILLING_LEDGER, CATALOGUE
 from streams.transport import RoleApp, Run, Workers, make_app, runs
 from streams.units import minor_digits
 
 BATCH_EVENTS = 2_000
-# A slow gateway must not keep what it accepted from being written down.
 LONGEST_TRANSACTION_S = 1.0
 
-GatewayOf = Callable[[str], Gateway]
 _decode = msgspec.json.Decoder().decode
 
 
-def make_billing(settings: Settings, choose: GatewayOf = gateway_of) -> RoleApp:
+def make_billing(settings: Settings, links: Links) -> RoleApp:
     """The billing job's app.
 
     Args:
         settings: checked settings.
-        choose: gives the gateway of an agency.
+        links: says which gateway is whose.
     """
-    workers = Workers(lambda tp: BillingPartition(tp, settings, choose), settings.flight_records, BATCH_EVENTS)
-    app = make_app("billing", settings, workers, [BILLING_EVENTS, ACCOUNT_EVENTS, BILLING_LEDGER])
+    workers = Workers(lambda tp: BillingPartition(tp, settings, links), settings.flight_records, BATCH_EVENTS)
+    app = make_app("billing", settings, workers, [BILLING_EVENTS, ACCOUNT_EVENTS, BILLING_LEDGER, CATALOGUE])
 
     @app.agent(runs(app, BILLING_EVENTS))
     async def raise_requests(stream: AsyncIterator[Run]) -> None:
@@ -58,18 +55,19 @@ def make_billing(settings: Settings, choose: GatewayOf = gateway_of) -> RoleApp:
 class BillingPartition(FencedPartition):
     """The billing events of one partition. Its facts go to the same partition of the log: there the accounts live."""
 
-    def __init__(self, tp: TP, settings: Settings, choose: GatewayOf) -> None:
+    def __init__(self, tp: TP, settings: Settings, links: Links) -> None:
         """Make a worker that does nothing until it is opened."""
         super().__init__(tp, settings, BILLING_LEDGER)
-        self._choose = choose
+        self._links = links
         self._digits = partial(minor_digits, units=settings.units)
         self._raised: Counter[str] = Counter()
 
     async def handle(self, records: list[ConsumerRecord]) -> None:
-        """Ask for what the events call for, and write facts and position down at least every second."""
+        """Raise what the events call for, and write facts and position down at least every second."""
         began = time.monotonic()
+        await self._links.refresh()
         for record in records:
-            await self._raise_request(record.value)
+            self._raise_request(record.value)
             if self.stopping or time.monotonic() - began > LONGEST_TRANSACTION_S:
                 await self.commit(record)
                 if self.stopping:
@@ -77,18 +75,12 @@ class BillingPartition(FencedPartition):
                 began = time.monotonic()
         await self.commit(records[-1])
 
-    async def _raise_request(self, event: bytes) -> None:
+    def _raise_request(self, event: bytes) -> None:
         request = request_for(_decode(event), self._digits)
         if request is None:
             return
-        gateway = self._choose(request["agency_id"])
-        asked = await ask(gateway, request)
-        fact = {
-            "type": "payment_request.created",
-            **request,
-            "gateway": gateway.name,
-            "external_id": asked.external_id,
-        }
+        gateway = self._links.name_of(request["agency_id"])
+        fact = {"type": "payment_request.created", **request, "gateway": gateway, "external_id": None}
         self.producer.add(ACCOUNT_EVENTS, request["account_id"].encode(), encode(fact))
         self._raised[request["kind"]] += 1
 

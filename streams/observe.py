@@ -34,6 +34,10 @@ SINK_INSERT_SECONDS = Histogram("callmeter_sink_insert_seconds", "One insert int
 SINK_WAITING = Gauge("callmeter_sink_waiting", "1 while the sink waits for ClickHouse")
 SINK_LAG_RECORDS = Gauge("callmeter_sink_lag_records", "Records not yet in ClickHouse", ["topic", "partition"])
 PAYMENT_REQUESTS_RAISED = Counter("callmeter_payment_requests_raised", "Payment requests raised", ["kind"])
+GATEWAY_ANSWERS = Counter(
+    "callmeter_gateway_answers", "Payment requests that a gateway was asked for", ["gateway", "outcome"]
+)
+GATEWAY_WAITING = Gauge("callmeter_gateway_waiting", "Payment requests that wait for their gateway", ["partition"])
 TICKS = Counter("callmeter_ticks", "Ticks written to the log, in every partition one")
 READY = Gauge("callmeter_ready", "1 while the role is ready, as /ready tells it", ["role"])
 

@@ -1,4 +1,4 @@
-"""The billing job with a gateway that can be killed at the worst moment, as a process: ``FOLDER``.
+"""The billing job with a gateway that kills it at the worst moment, as a process: ``FOLDER``.
 
 The gateway's outside is a folder: a file for each request asked for, made once however often it is asked with the same
 id, as a real gateway does with an idempotency key; and a log of every time it was asked. While there is a file
@@ -7,42 +7,44 @@ id, as a real gateway does with an idempotency key; and a log of every time it w
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import uvloop
 
+from jobs.asking import make_asking
 from jobs.billing import make_billing
-from jobs.gateways.base import ExternalRequest, identity
+from jobs.gateways.base import Buyer, ExternalRequest, Request, identity
+from jobs.gateways.links import Links
+from jobs.gateways.manual import ManualGateway
 from streams.observe import configure_logging
 from streams.settings import load_settings
 from streams.transport import serve
-from tests.jobs.gateway_process import external_id_of
 
 # Beside the gateway's folder.
 CRASH = "crash"
 ASKED = "asked.log"
 
 
-class CrashingGateway:
+class CrashingGateway(ManualGateway):
     """Asks by making files."""
 
     name = "folder"
+    asks = True
 
     def __init__(self, folder: Path) -> None:
         """Keep requests in a folder that is there."""
         self._folder = folder
 
-    async def find(self, request: Mapping[str, Any]) -> ExternalRequest | None:
+    async def find(self, request: Request, buyer: Buyer) -> ExternalRequest | None:
         """Look a request up."""
         external_id = external_id_of(request)
         return ExternalRequest(external_id) if (self._folder / external_id).exists() else None
 
-    async def create(self, request: Mapping[str, Any]) -> ExternalRequest:
+    async def create(self, request: Request, buyer: Buyer) -> ExternalRequest:
         """Ask; crash if told to."""
         external_id = external_id_of(request)
         with self._folder.with_name(ASKED).open("a") as log:
@@ -60,15 +62,35 @@ class CrashingGateway:
         return True
 
 
+def external_id_of(request: Request) -> str:
+    """What the gateway calls a request."""
+    return hashlib.blake2b(identity(request).encode(), digest_size=8).hexdigest()
+
+
+class FolderLinks(Links):
+    """Every agency is linked to the gateway."""
+
+    gateway: CrashingGateway
+
+    def name_of(self, agency_id: str) -> str:
+        """Its name."""
+        return self.gateway.name
+
+    def gateway_of(self, agency_id: str) -> CrashingGateway:
+        """The gateway."""
+        return self.gateway
+
+
 def main() -> None:
     """Run the billing job."""
-    gateway = CrashingGateway(Path(sys.argv[1]))
+    FolderLinks.gateway = CrashingGateway(Path(sys.argv[1]))
     settings = load_settings()
     configure_logging(settings)
     uvloop.install()
 
     async def run() -> None:
-        await serve([make_billing(settings, lambda agency_id: gateway)], settings)
+        links = FolderLinks(settings)
+        await serve([make_billing(settings, links), make_asking(settings, links)], settings)
 
     uvloop.run(run())
 

@@ -19,8 +19,8 @@ from sinks.clickhouse import Store, parse_dsn
 from sinks.tables import REJECTS, TABLES
 from streams.settings import Settings
 from streams.topics import ACCOUNT_EVENTS, AGENCY_LEDGER, ALERTS, LEDGER
+from tests.faults.gateway import external_id_of
 from tests.faults.truth import SUMS, Digests, Group, Output, PartitionTruth, Truth
-from tests.jobs.gateway_process import external_id_of
 from tests.oracle.book import Account
 from tests.oracle.compare import TOPICS, first_difference
 

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from jobs.gateways.base import identity
 from rating.partitioner import partition_of
 from rating.simulate import simulate_encoded
 from streams.fenced import decode_position
 from streams.settings import Settings
-from tests.broker import ROOT, environment, process, produce, read_topic, read_values, wait_until
-from tests.jobs.gateway_process import external_id_of
+from tests.broker import process, produce, read_topic, read_values, wait_until
 from tests.rating.builders import encode, pack, subscription, tick
 
 ACCOUNTS = 40
@@ -39,18 +32,6 @@ def billing_events(accounts: int = ACCOUNTS) -> list[dict[str, Any]]:
 REQUESTS = 3 * ACCOUNTS
 
 
-@contextmanager
-def billing_with_gateway(settings: Settings, folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The billing job with a `FolderGateway`, as a process of its own."""
-    command = [sys.executable, "-m", "tests.jobs.gateway_process", str(folder), *arguments]
-    running = subprocess.Popen(command, cwd=ROOT, env=environment(settings), stderr=subprocess.DEVNULL)
-    try:
-        yield running
-    finally:
-        running.kill()
-        running.wait()
-
-
 def in_another_group(settings: Settings) -> Settings:
     """For a job that gets all partitions at once, though the other one's are not free yet."""
     return settings.model_copy(update={"group_id": f"{settings.group_id}-other"})
@@ -64,12 +45,6 @@ async def facts_of(settings: Settings, count: int = REQUESTS) -> list[dict[str, 
         return facts if len(facts) >= count else None
 
     return await wait_until(found)
-
-
-def created(folder: Path) -> list[str]:
-    """What was asked of a gateway, in order."""
-    log = folder / "creations.log"
-    return log.read_text().split() if log.exists() else []
 
 
 async def test_each_billing_event_that_calls_for_money_becomes_one_fact_in_its_accounts_partition(
@@ -111,41 +86,21 @@ async def test_a_job_that_starts_again_goes_on_where_it_was(settings: Settings) 
     assert len(before) < REQUESTS
 
 
-async def test_a_job_killed_between_the_gateway_and_the_fact_asks_once(settings: Settings, tmp_path: Path) -> None:
-    await produce(settings, billing_events(), "billing-events")
-    with billing_with_gateway(settings, tmp_path, "17") as first:
-        await wait_until(lambda: first.poll() is not None)
-    asked = created(tmp_path)
-    known = {identity(fact) for fact in await read_values(settings, "account-events")}
-    assert len(asked) == 17
-    assert asked[-1] not in known
-    with billing_with_gateway(in_another_group(settings), tmp_path):
-        facts = await facts_of(settings)
-    assert len(facts) == REQUESTS
-    assert sorted(created(tmp_path)) == sorted(map(identity, facts))
-    assert all(fact["external_id"] == external_id_of(fact) for fact in facts)
-
-
-async def test_of_two_jobs_at_once_one_is_fenced_and_everything_is_asked_for_once(
-    settings: Settings, tmp_path: Path
-) -> None:
+async def test_of_two_jobs_at_once_one_is_fenced_and_every_fact_is_written_once(settings: Settings) -> None:
     events = billing_events()
     await produce(settings, events[: len(events) // 2], "billing-events")
-    with billing_with_gateway(settings, tmp_path) as one:
-        await wait_until(lambda: len(created(tmp_path)) > 0)
-        with billing_with_gateway(in_another_group(settings), tmp_path) as other:
+    with process(settings, "billing") as one:
+        await facts_of(settings, 1)
+        with process(in_another_group(settings), "billing") as other:
             await produce(settings, events[len(events) // 2 :], "billing-events")
-            facts = await facts_of(settings)
+            await facts_of(settings)
             await wait_until(lambda: all_read(settings))
-            assert one.poll() is None or other.poll() is None
-    assert len(facts) == REQUESTS
-    assert set(created(tmp_path)) == set(map(identity, facts))
+            assert one.alive() or other.alive()
     assert len(await read_values(settings, "account-events")) == REQUESTS
 
 
-async def test_two_jobs_share_the_partitions(settings: Settings, tmp_path: Path) -> None:
-    with billing_with_gateway(settings, tmp_path), billing_with_gateway(settings, tmp_path):
+async def test_two_jobs_share_the_partitions(settings: Settings) -> None:
+    with process(settings, "billing"), process(settings, "billing"):
         await produce(settings, billing_events(), "billing-events")
         facts = await facts_of(settings)
     assert len(facts) == REQUESTS
-    assert sorted(created(tmp_path)) == sorted(map(identity, facts))

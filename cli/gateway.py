@@ -1,0 +1,166 @@
+"""`callmeter gateway`: who asks an agency's accounts for money."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import output
+from cli.writing import read_catalogue
+
+if TYPE_CHECKING:
+    from catalogue.model import GatewayLink
+    from jobs.gateways.base import Step
+    from streams.settings import Settings
+
+AgencyArgument = Annotated[str, typer.Argument(metavar="AGENCY", help="An agency of the catalogue.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the group ``gateway``."""
+    group = typer.Typer(help="Who asks an agency's accounts for money.", no_args_is_help=True)
+    group.command("link")(link)
+    group.command("show")(show)
+    group.command("unlink")(unlink)
+    app.add_typer(group, name="gateway")
+
+
+def link(
+    agency: AgencyArgument,
+    stripe_account: Annotated[
+        str | None, typer.Option(metavar="acct_...", help="The agency's Stripe account, connected to the platform's.")
+    ] = None,
+    platform_fee: Annotated[
+        str | None, typer.Option(metavar="FEE", help="What the platform keeps: 2.5%, or an amount such as 0.50.")
+    ] = None,
+    collection: Annotated[
+        str | None,
+        typer.Option(metavar="charge|invoice", help="Charge what is on file, or email an invoice (default)."),
+    ] = None,
+    tax: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TAX",
+            help="Stripe Tax: off (default); default, as Stripe's tax settings say; exclusive; inclusive; "
+            "inferred_by_currency.",
+        ),
+    ] = None,
+    tax_code: Annotated[
+        str | None, typer.Option(metavar="txcd_...", help="Of plans without a tax_code; default: Stripe's preset one.")
+    ] = None,
+    gateway: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Another gateway than Stripe, of an installed package.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of that gateway; may be repeated.")
+    ] = None,
+    json: output.JsonOption = False,
+) -> None:
+    """Have an agency's payment requests asked for by Stripe, or by another gateway, from now on.
+
+    Requests that were raised before stay as they are. What is still missing is shown, as by `tax check`. Secrets are no
+    part of a link: the platform's key is CALLMETER_STRIPE_KEY, of this process and of the billing job.
+    """
+    import uvloop
+
+    from catalogue.model import GatewayLink
+    from streams.errors import CallmeterError
+
+    if (stripe_account is None) == (gateway is None):
+        raise CallmeterError("say who asks: --stripe-account acct_..., or --gateway NAME of an installed package")
+    of_stripe = {
+        "account": stripe_account,
+        "platform_fee": platform_fee,
+        "collection": collection,
+        "tax": tax,
+        "tax_code": tax_code,
+    }
+    given = {name: value for name, value in of_stripe.items() if value is not None}
+    if gateway is not None and given:
+        name = next(iter(given)).replace("_", "-")
+        raise CallmeterError(f"--{name} is an option of the gateway stripe; give {gateway}'s as --option NAME=VALUE")
+    for one in option or ():
+        name, equals, value = one.partition("=")
+        if not (name and equals and value):
+            raise CallmeterError(f"--option {one!r} is no NAME=VALUE")
+        given[name] = value
+    new = GatewayLink(agency=agency, gateway=gateway or "stripe", options=given)
+    steps, problem = uvloop.run(_link(output.settings(), agency, new))
+    _show(agency, new, steps, problem, json)
+
+
+def show(agency: AgencyArgument, json: output.JsonOption = False) -> None:
+    """Show who asks an agency's accounts for money."""
+    import uvloop
+
+    catalogue = uvloop.run(read_catalogue(output.settings()))
+    catalogue.agency(agency)
+    _show(agency, catalogue.gateway(agency), None, None, json)
+
+
+def unlink(agency: AgencyArgument, json: output.JsonOption = False) -> None:
+    """Have an agency collect its money by itself again.
+
+    What was sent stays at its gateway. What waits to be sent goes on waiting until the agency is linked again, or
+    somebody settles it.
+    """
+    import uvloop
+
+    uvloop.run(_unlink(output.settings(), agency))
+    _show(agency, None, None, None, json)
+
+
+async def _link(settings: Settings, agency_id: str, new: GatewayLink) -> tuple[list[Step] | None, str | None]:
+    """Write the link; what was found missing, or why nothing could be looked at."""
+    from catalogue.collection import Catalogue, Entry
+    from catalogue.store import put
+    from jobs.gateways.base import Unavailable
+    from jobs.gateways.choice import make_gateway
+    from jobs.gateways.preflight import preflight
+
+    catalogue = await read_catalogue(settings)
+    catalogue.agency(agency_id)
+    # Its options are looked at first.
+    await make_gateway(agency_id, new, settings).close()
+    entry = Entry(agency_id, "gateway", agency_id, new)
+    await put(settings, entry)
+    linked = Catalogue.of([*catalogue.entries.values(), entry])
+    try:
+        return await preflight(settings, linked, agency_id), None
+    except Unavailable as problem:
+        return None, str(problem)
+
+
+async def _unlink(settings: Settings, agency_id: str) -> None:
+    from catalogue.collection import Entry
+    from catalogue.store import put
+    from streams.errors import Refused
+
+    catalogue = await read_catalogue(settings)
+    catalogue.agency(agency_id)
+    known = catalogue.gateway(agency_id)
+    if known is None:
+        raise Refused(f"not_linked: agency {agency_id} collects its money by itself already")
+    await put(settings, Entry(agency_id, "gateway", agency_id, known, retired=True))
+
+
+def _show(agency: str, link: GatewayLink | None, steps: list[Step] | None, problem: str | None, json: bool) -> None:
+    from cli.tax import steps_table
+    from jobs.gateways.preflight import describe
+
+    if json:
+        found: dict[str, Any] = {
+            "agency_id": agency,
+            "gateway": link.gateway if link else "manual",
+            "options": dict(link.options) if link else {},
+        }
+        if steps is not None:
+            found["steps"] = [step._asdict() for step in steps]
+        output.print_json(found)
+    else:
+        typer.echo(f"{agency} is asked for by {describe(link)}" if link else f"{agency}: {describe(link)}")
+        if steps:
+            steps_table(f"What {agency} needs", steps)
+    if problem:
+        typer.echo(f"it was not looked at what is missing: {problem}", err=True)
