@@ -4,7 +4,7 @@ VENV   := .venv
 STAMP  := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo picture test lint bench faults fuzz fuzz-guided clean
+.PHONY: help setup demo picture test test-stripe lint bench faults fuzz fuzz-guided clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -29,6 +29,9 @@ lint: setup ## style and types
 
 test: lint ## lint, types and all tests, on the real broker and engine
 	@python -m pytest -n 2 --dist loadfile
+
+test-stripe: setup ## the Stripe gateway's tests on Stripe's sandbox (STRIPE_TEST_KEY=, STRIPE_TEST_ACCOUNT=)
+	@python -m tests.jobs.gateways.sandbox
 
 bench: setup ## the figures of the README, measured here (NAME=hot_path for one)
 	@python -m bench $(NAME)
