@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from catalogue.collection import Entry
-from catalogue.model import Account, GatewayLink, Plan
+from catalogue.model import Account, Assignment, GatewayLink, Plan
 from catalogue.store import entry_of
 from jobs.gateways.base import Buyer, Gateway
 from jobs.gateways.choice import make_gateway
@@ -78,10 +78,11 @@ class Links:
         return known[1]
 
     def buyer_of(self, request: Mapping[str, Any]) -> Buyer:
-        """Who is asked by a payment request."""
+        """Who is asked by a payment request. What he is sold is the plan that is assigned to him."""
         account_id, agency_id = request["account_id"], request["agency_id"]
         account = self._entry(agency_id, "account", account_id)
-        plan = self._entry(agency_id, "plan", request["plan"]) if request.get("plan") else None
+        offered = self._entry(agency_id, "assignment", account_id)
+        plan = self._entry(agency_id, "plan", cast(Assignment, offered.body).plan) if offered else None
         return buyer(
             account_id,
             agency_id,

@@ -25,7 +25,7 @@ PLAN_KEYS = (
     "agency, description, currency, timezone, price, every, included_minutes, overage, increments, minimum_s, "
     "connection_fee, free_below_s, outcomes, packs, due_days, grace_days, late_calls, late_window_s, "
     "allowance_alerts_percent, cap, trial_days, trial_included_minutes, cancel_credit, number_price, "
-    "max_call_s, unusual_usage, forecast_alert, rate_card"
+    "max_call_s, unusual_usage, forecast_alert, rate_card, tax_code"
 )
 AMOUNT = "an amount such as 49.00, with at most six decimal places"
 MINUTES = "a whole number from 0 to 150119987579016"
@@ -161,7 +161,7 @@ def test_the_currency_of_an_agencys_cap_is_for_money():
         (account("country: USA"), "3: accounts.acct_1.country: must be a country's ISO 3166 code of two letters such as US "
             '(got "USA")'),
         (account("nam: x"), "3: accounts.acct_1.nam: not a key of an account; did you mean name?; allowed: agency, name, "
-            "email, country, postal_code, packs, caps"),
+            "email, country, postal_code, province, tax_id, packs, caps"),
         (AGENCY + "accounts:\n  acct_1: {agency: acme}\n", f"3: accounts.acct_1.name: is missing; must be {TEXT}"),
         (AGENCY + "accounts:\n  a b: {agency: acme, name: x}\n", "3: accounts.a b: an id has 1 to 128 bytes and no white "
             "space"),
@@ -172,7 +172,7 @@ def test_the_currency_of_an_agencys_cap_is_for_money():
         (AGENCY + "accounts:\n  acct_1: {name: x}\n", "3: accounts.acct_1.agency: is missing; must be one of the agencies "
             "of this file: acme"),
         (AGENCY + "accounts:\n  acct_1:\n", "3: accounts.acct_1: is empty; must be a mapping with agency, name, email, "
-            "country, postal_code, packs, caps"),
+            "country, postal_code, province, tax_id, packs, caps"),
         (AGENCY + "packs:\n  p: {agency: acme, price: 9.00}\n", "3: packs.p: must have minutes or credit (or both)"),
         (AGENCY + "packs:\n  p: {agency: acme, minutes: 9}\n", f"3: packs.p.price: is missing; must be {AMOUNT}"),
         (AGENCY + "packs:\n  a/b/p: {agency: acme, minutes: 9, price: 1}\n", "3: packs.a/b/p.agency: must be a/b, as in "
