@@ -73,7 +73,18 @@ MODULES: tuple[str, ...] = (
 # Where `--help` lists what a module registers.
 PANELS: dict[str, tuple[str, ...]] = {
     "Try it": ("up", "demo", "simulate"),
-    "Sell": ("catalogue", "rates", "wholesale", "subscriptions", "change_plan", "balances", "caps", "numbers", "gateway", "tax"),
+    "Sell": (
+        "catalogue",
+        "rates",
+        "wholesale",
+        "subscriptions",
+        "change_plan",
+        "balances",
+        "caps",
+        "numbers",
+        "gateway",
+        "tax",
+    ),
     "Calls and money": ("send", "calls", "usage", "profit", "accounts", "campaigns", "requests", "alerts", "close"),
 }
 
