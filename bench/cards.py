@@ -30,10 +30,7 @@ class Sizes:
 async def measure(lab: Lab, sizes: Sizes) -> AsyncIterator[Run]:
     """A card by prefix only, and one whose rows tell directions and tiers apart, in turns; the first round warms up."""
     random = Random(1)
-    prefixes: set[str] = set()
-    while len(prefixes) < sizes.prefixes:
-        prefixes.add(str(random.randint(1, 10 ** random.randint(1, 8) - 1)))
-    ordered = sorted(prefixes)
+    ordered = prefixes_of(sizes.prefixes)
     numbers = [f"+{random.choice(ordered)}{random.randint(0, 999_999):06}" for _ in range(sizes.calls)]
     began = time.process_time()
     by_prefix = Card("by prefix", "USD", [Row(prefix, None, None, 60_000) for prefix in ordered])
@@ -47,6 +44,15 @@ async def measure(lab: Lab, sizes: Sizes) -> AsyncIterator[Run]:
                 seconds = look_up(card, numbers)
             if number:
                 yield Run(card.name, {"us/look-up": seconds / sizes.calls * 1e6, "ready s": ready_s})
+
+
+def prefixes_of(count: int) -> list[str]:
+    """So many prefixes, in order."""
+    random = Random(2)
+    prefixes: set[str] = set()
+    while len(prefixes) < count:
+        prefixes.add(str(random.randint(1, 10 ** random.randint(1, 8) - 1)))
+    return sorted(prefixes)
 
 
 def lines(runs: Sequence[Run]) -> list[str]:

@@ -281,7 +281,7 @@ def _give_out(
     if margin is not None:
         sums.cost_micros += amount - margin
         sums.margin_micros += margin
-    rated = RatedCall(  # type: ignore[call-arg]  # mypy takes the tuple for the whole
+    fields = (
         *astuple(call),
         subscription_id,
         period_start,
@@ -304,8 +304,7 @@ def _give_out(
         books.partition,
         books.offset,
     )
-    if extras is not None:
-        rated = SpecialCall(*astuple(rated), **extras)
+    rated = RatedCall(*fields) if extras is None else SpecialCall(*fields, **extras)
     buffer = books.buffer
     encode_into(rated, buffer)
     books.outputs.append((RATED_CALLS, call.account_id.encode(), bytes(buffer)))

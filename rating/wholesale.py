@@ -73,6 +73,7 @@ def cost_of(books: Books, call: CallCompleted, duration_s: int) -> tuple[CallCom
     tariff = books.wholesale_tariff(version.terms)
     priced = tariff if tariff.card is None else tariff.priced(call.to_number, call.direction, call.tier)
     billed_s, fee = billed_seconds(priced, duration_s, call.outcome, call.test)
+    within_bounds("the wholesale seconds", billed_s)
     reported = version.terms.cost_policy == "reported" and call.cost_micros is not None
     if not reported:
         if billed_s and not priced.has_rate:

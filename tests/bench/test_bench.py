@@ -67,10 +67,13 @@ def test_latency_counts_every_call_after_the_warm_up(bench, broker):
 
 def test_figures_without_a_broker_print_json_when_asked(bench):
     sizes = ("--calls", "1000", "--accounts", "50", "--rows", "1000", "--entries", "20000", "--many_entries", "40000")
-    done, results = bench("rating", "duplicates", "sink", *sizes, "--lookups", "500", "--rounds", "1", "--json")
+    done, results = bench(
+        "rating", "duplicates", "sink", *sizes, "--lookups", "500", "--prefixes", "50", "--rounds", "1", "--json"
+    )
     assert json.loads(done.stdout) == [results["rating"], results["duplicates"], results["sink"]]
     assert {run["what"] for run in results["duplicates"]["runs"]} == {"20,000 calls", "40,000 calls"}
-    assert {run["what"] for run in results["rating"]["runs"]} == {"plain plan", "plan with caps"}
+    everything = "caps, wholesale, card of 50 prefixes"
+    assert {run["what"] for run in results["rating"]["runs"]} == {"plain plan", "plan with caps", everything}
 
 
 def test_limits_are_measured_for_accounts_restored_and_for_the_largest_facts(bench, broker):

@@ -49,6 +49,8 @@ class Wholesale:
         }
         priced = terms_for(call, whole)
         _, billed, fee = billed_and_fee(call, priced)
+        if billed > MAX_INTEGER:
+            raise Refused("out_of_range", account)
         rate = priced["overage_micros_per_minute"]
         said = {
             "cost_source": "reported",
