@@ -66,7 +66,7 @@ class LiveView:
         table = Table.grid(padding=(0, 2))
         for _ in range(7):
             table.add_column(no_wrap=True)
-        table.add_row("simulated time", "calls/s", "lag", "duplicates", "refused", "late", "alerts", style="dim")
+        table.add_row("simulated time", "calls/s", "lag", "duplicates", "dead letters", "late", "alerts", style="dim")
         figures = (
             rate, max(sent - done, 0), observed.duplicates.total(), observed.dead_letters_count,
             len(observed.late), observed.alerts_told.total(),
