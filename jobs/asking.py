@@ -149,6 +149,7 @@ class AskingPartition(PartitionWorker):
     async def close(self) -> None:
         """Stop asking; what is in hand is broken off, and found by whoever asks next."""
         agencies, self._agencies = self._agencies, {}
+        GATEWAY_WAITING.labels(str(self.tp.partition)).set(0)
         for courier in agencies.values():
             await courier.stop()
         await self._shared.leave()
@@ -270,37 +271,53 @@ class Courier:
                 self.take(waiting.request)
 
     async def _do(self, key: Key, request: Request) -> str:
-        """Ask, or tell that nothing is asked any more; what became of it."""
+        """Ask, or tell that nothing is asked any more; what became of it.
+
+        Raises:
+            Unavailable: it has to be tried again.
+        """
+        await self._shared.links.refresh()
+        try:
+            asked = await self._answer(request)
+        except Unavailable:
+            raise
+        except CallmeterError as problem:
+            raise Unavailable(str(problem)) from None
+        except Exception as defect:
+            # Of the gateway, with what this agency has there: nobody else waits for that to be mended.
+            log.error("a gateway has a defect", agency=self._agency_id, payment_request=key[1], exc_info=defect)
+            raise Unavailable(f"a defect of the gateway {request['gateway']}: {defect!r}") from None
+        if to_ask(request):
+            await self._shared.write(*facts_of(request, asked))
+            if asked.external_id is not None:
+                self._made[key] = asked.external_id
+        return asked.status
+
+    async def _answer(self, request: Request) -> ExternalRequest:
+        """What the gateway says to a request that is to be asked for, or was settled here."""
         links = self._shared.links
-        await links.refresh()
         if links.name_of(self._agency_id) != request["gateway"]:
             raise Unavailable(
                 f"agency {self._agency_id} is no longer linked to {request['gateway']}; link it again, or settle the "
                 "request by hand"
             )
-        try:
-            gateway = links.gateway_of(self._agency_id)
-        except Unavailable:
-            raise
-        except CallmeterError as problem:
-            raise Unavailable(str(problem)) from None
+        gateway = links.gateway_of(self._agency_id)
         if to_tell(request):
             try:
                 await gateway.cancel(request)
             except Rejected as refused:
                 log.error(
-                    "a gateway does not cancel", agency=self._agency_id, payment_request=key[1], reason=str(refused)
+                    "a gateway does not cancel",
+                    agency=self._agency_id,
+                    payment_request=request["payment_request_id"],
+                    reason=str(refused),
                 )
-            return "canceled"
+            return ExternalRequest(request["external_id"], "canceled")
         await self._shared.check(gateway, request)
         try:
-            asked = await ask(gateway, request, links.buyer_of(request))
+            return await ask(gateway, request, links.buyer_of(request))
         except Rejected as refused:
-            asked = ExternalRequest(None, "failed", str(refused))
-        await self._shared.write(*facts_of(request, asked))
-        if asked.external_id is not None:
-            self._made[key] = asked.external_id
-        return asked.status
+            return ExternalRequest(None, "failed", str(refused))
 
 
 def to_ask(request: Request) -> bool:

@@ -125,7 +125,7 @@ class Gateway(Protocol):
     Requests are as on ``payment-requests``: amounts in micros, times as ISO 8601 text.
 
     Every method may raise `Unavailable`: it is called again later, with growing pauses, and nobody but this agency
-    waits for it. What is none of the errors here is a defect, and ends the process.
+    waits for it. What is none of the errors here is a defect: it is logged with its origin, and tried again, too.
 
     Attributes:
         name: as it is linked and shown.

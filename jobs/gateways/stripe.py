@@ -92,7 +92,7 @@ class StripeGateway:
     def _client(self) -> StripeClient:
         if self._made is None:
             key = self._settings.stripe_key
-            if key is None:
+            if key is None or not key.get_secret_value():
                 raise Unavailable("CALLMETER_STRIPE_KEY is not set: it is the platform's secret key at Stripe, sk_...")
             base = self._settings.stripe_api_base
             self._http = AIOHTTPClient(timeout=self._settings.stripe_timeout_s)
