@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from rating.terms import Cap, NamedCap, TopUp, WholesaleTerms
+from rating.schedules import WholesaleVersion
+from rating.terms import Cap, NamedCap, TopUp
 
 # Rates and fees of a period that are counted apart. A fact has 262,144 bytes, and a line of a request takes 250.
 MOST_RATES = 300
@@ -159,13 +160,6 @@ class Rental(msgspec.Struct, array_like=True, gc=False):
     label: str | None = None
     released_at: datetime | None = None
     charged: list[datetime] = []
-
-
-class WholesaleVersion(msgspec.Struct, array_like=True):
-    """Wholesale terms, in force from ``at`` until those of the next version are."""
-
-    at: datetime
-    terms: WholesaleTerms
 
 
 class Wholesale(msgspec.Struct, array_like=True):

@@ -2,7 +2,8 @@
 
 The same protocol as the first one (`rating.fold`): records in, outputs, state and position out. Its clock is the
 earliest of the source partitions' latest ticks, so nothing closes before the slowest of them has delivered. An agency's
-period closes an hour after its end by that clock; what comes later counts in the newest open period, as late.
+period closes an hour after its end by that clock; what comes later counts in the newest open period, as late. Periods
+that have wholesale terms are asked for, see `rating.agency_billing`.
 
 Nothing here raises for bad input; an exception is a defect.
 """
@@ -10,28 +11,50 @@ Nothing here raises for bad input; an exception is a defect.
 from __future__ import annotations
 
 import heapq
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
 
-from rating.agency import Agency, Span, Totals
+from rating import agency_billing
+from rating.agency import Agency, AgencyHistory, Rental, Span, Totals
 from rating.agency_caps import new_alerts, off_now
-from rating.agency_facts import AgencyCapsSet, AgencyTick, Delta, Wallet, decode
-from rating.agency_sums import NO_SCHEDULES, span_at
+from rating.agency_facts import (
+    AgencyCapsSet,
+    AgencyFact,
+    AgencyNumberReleased,
+    AgencyNumberRented,
+    AgencyRequestCreated,
+    AgencyRequestSettled,
+    AgencyTick,
+    AgencyWholesaleSet,
+    Decided,
+    Delta,
+    Wallet,
+    WholesaleSums,
+    decode,
+)
+from rating.books import Refusal
 from rating.facts import AgencyAccess, Undecodable
-from rating.outputs import ALERTS, DEAD_LETTERS, DeadLetter, Output, encode
+from rating.outputs import ALERTS, BILLING_EVENTS, DEAD_LETTERS, PAYMENT_REQUESTS, DeadLetter, Output, encode
 from rating.partitioner import partition_of
+from rating.payments import FINAL, created, settled
 from rating.period import EPOCH, day_of, stamp, unix_micros
-from rating.versions import Layout, StateError
+from rating.schedules import NO_SCHEDULES, Schedule, add_version, schedules_of, span_at
+from rating.versions import Layout, StateError, same
 
 AGENCY_EVENTS = "agency-events"
 LATE_WINDOW = timedelta(hours=1)
 
-AGENCY_STATE = Layout("agency")
+# 2: wholesale terms of a period, and what calls in it cost.
+AGENCY_STATE = Layout("agency", version=2, upgrades={1: same})
+AGENCY_HISTORY_STATE = Layout("agency history")
+NUMBER_STATE = Layout("number of an agency")
 TOTALS_STATE = Layout("agency totals")
 AGENCY_POSITION_STATE = Layout("agency position")
 AGENCY = b"agency\0"
+AGENCY_HISTORY = b"history\0"
+NUMBER = b"number\0"
 TOTALS = b"totals\0"
 POSITION = b"position"
 
@@ -66,6 +89,9 @@ class Forward(NamedTuple):
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _decode_agency = msgspec.msgpack.Decoder(Agency).decode
 _decode_position = msgspec.msgpack.Decoder(AgencyPosition).decode
+_decode_history = msgspec.msgpack.Decoder(AgencyHistory).decode
+_decode_number = msgspec.msgpack.Decoder(tuple[str, str, str]).decode
+_decode_rentals = msgspec.msgpack.Decoder(list[Rental]).decode
 _decode_totals = msgspec.msgpack.Decoder(TotalsRow).decode
 
 
@@ -99,6 +125,12 @@ class AgencyFold:
         self._due: list[tuple[int, str]] = []
         self._offset = 0
         self._touched: dict[str, Agency] = {}
+        self.histories: dict[str, AgencyHistory] = {}
+        self._touched_histories: set[str] = set()
+        # By agency, and by account and number.
+        self._rentals: dict[str, dict[tuple[str, str], list[Rental]]] = {}
+        self._touched_rentals: set[tuple[str, str, str]] = set()
+        self._schedules: dict[str, tuple[Schedule, ...]] = {}
         self._totals: dict[tuple[str, datetime, str], TotalsRow] = {}
 
     # -- folding
@@ -110,17 +142,29 @@ class AgencyFold:
             fact = decode(value)
             if isinstance(fact, AgencyTick):
                 self._tick(fact)
-            elif isinstance(fact, AgencyCapsSet):
-                self._set_caps(fact, value, forwarded)
-            else:
-                agency = self._agency(fact.agency_id)
-                if isinstance(fact, Delta):
-                    self._add(agency, fact)
-                else:
-                    self._fill(agency, fact)
-        except Undecodable as refused:
+            elif not isinstance(fact, Decided) or not self._belongs_elsewhere(fact, value, forwarded):
+                self._agency_fact(self._agency(fact.agency_id), fact)
+        except (Undecodable, Refusal) as refused:
             self._dead_letter(refused.reason, str(refused), value, key)
         self.position = offset + 1
+
+    def _agency_fact(self, agency: Agency, fact: AgencyFact) -> None:
+        match fact:
+            case Delta():
+                self._add(agency, fact)
+            case Wallet():
+                agency.wallet_s += fact.wallet_s
+                self._review(agency, fact.at)
+            case AgencyWholesaleSet():
+                self._set_wholesale(agency, fact)
+            case AgencyNumberRented():
+                self._rent(agency, fact)
+            case AgencyNumberReleased():
+                self._release(agency, fact)
+            case AgencyCapsSet():
+                self._set_caps(agency, fact)
+            case AgencyRequestCreated() | AgencyRequestSettled():
+                self._request(agency, fact)
 
     def _tick(self, tick: AgencyTick) -> None:
         micros = unix_micros(tick.at)
@@ -150,9 +194,10 @@ class AgencyFold:
                 self._review(agency, now)
 
     def _add(self, agency: Agency, delta: Delta) -> None:
-        late = agency.closed_until is not None and delta.period_end <= agency.closed_until
-        period = self._newest(agency) if late else self._period(agency, delta.period_start, delta.period_end)
+        period, late = self._place(agency, delta.period_start, delta.at)
         period.of(delta.currency).add(delta, late)
+        if delta.wholesale:
+            period.wholesale = (period.wholesale or WholesaleSums()).plus(delta.wholesale)
         self._note(agency, period, delta.currency)
         if delta.day_start is not None and delta.day_end is not None:
             day = next((one for one in agency.days if one.start == delta.day_start), None)
@@ -165,26 +210,128 @@ class AgencyFold:
                 day.of(delta.currency).add(delta)
         self._review(agency, delta.at)
 
-    def _fill(self, agency: Agency, wallet: Wallet) -> None:
-        agency.wallet_s += wallet.wallet_s
-        self._review(agency, wallet.at)
-
-    def _set_caps(self, fact: AgencyCapsSet, value: bytes | None, forwarded: bool) -> None:
-        right = partition_of(fact.agency_id.encode(), self.partitions)
-        if right != self.partition:
-            if forwarded:
-                raise Undecodable("misrouted", f"belongs to partition {right} and was forwarded here before")
-            assert value is not None
-            self.forwards.append(Forward(right, fact.agency_id.encode(), value, self._offset))
-            return
-        agency = self._agency(fact.agency_id)
+    def _set_caps(self, agency: Agency, fact: AgencyCapsSet) -> None:
         if fact.fact_id in agency.fact_ids:
             return
         agency.fact_ids.add(fact.fact_id)
         agency.caps = fact.caps
-        if not agency.periods:
-            self._newest(agency, fact.at)
+        if agency.newest is None:
+            self._open(agency, self.clock or fact.at, fact.at)
         self._review(agency, fact.at)
+
+    def _belongs_elsewhere(self, fact: Decided, value: bytes | None, forwarded: bool) -> bool:
+        right = partition_of(fact.agency_id.encode(), self.partitions)
+        if right == self.partition:
+            return False
+        if forwarded:
+            raise Undecodable("misrouted", f"belongs to partition {right} and was forwarded here before")
+        assert value is not None
+        self.forwards.append(Forward(right, fact.agency_id.encode(), value, self._offset))
+        return True
+
+    # -- wholesale
+
+    def _set_wholesale(self, agency: Agency, fact: AgencyWholesaleSet) -> None:
+        """Wholesale terms: each partition tells of them before it sums up by them, and the first one counts."""
+        history = self._history(agency)
+        if fact.fact_id in history.fact_ids:
+            return
+        self._changed_history(agency).fact_ids.add(fact.fact_id)
+        add_version(history.versions, fact.at, fact.terms)
+        schedules = self._schedules[agency.agency_id] = schedules_of(history.versions)
+        newest, at = agency.newest, self.clock or fact.at
+        if newest is None and self.clock is None:
+            self._open_next(agency, at)
+        elif newest is not None and newest.terms is None:
+            laid = span_at(schedules, newest.start)
+            newest.end = min(newest.end, laid.end) if laid.schedule.terms is None else laid.end
+            self._ask_for(agency, newest, laid.schedule, at)
+        if self.clock is not None:
+            self._advance(agency, self.clock)
+        self._review(agency, at)
+
+    def _ask_for(self, agency: Agency, period: Span, schedule: Schedule, at: datetime) -> None:
+        """Say that a period opened that the platform asks something for."""
+        if schedule.terms is not None:
+            content = agency_billing.opened(self._changed_history(agency), period, schedule)
+            self._emit_billing("agency.cycle_opened", agency, at, content)
+
+    def _rent(self, agency: Agency, fact: AgencyNumberRented) -> None:
+        begins = fact.at.astimezone(UTC)
+        if agency.closed_until is not None:
+            # Closed periods were asked for.
+            begins = max(begins, agency.closed_until)
+        self._rentals_of(agency, fact).append(Rental(begins))
+
+    def _release(self, agency: Agency, fact: AgencyNumberReleased) -> None:
+        for rental in self._rentals_of(agency, fact):
+            if rental.released_at is None:
+                rental.released_at = fact.at.astimezone(UTC)
+
+    def _rentals_of(self, agency: Agency, fact: AgencyNumberRented | AgencyNumberReleased) -> list[Rental]:
+        self._touched_rentals.add((agency.agency_id, fact.account_id, fact.number))
+        of_agency = self._rentals.setdefault(agency.agency_id, {})
+        return of_agency.setdefault((fact.account_id, fact.number), [])
+
+    def _settle(self, agency: Agency, period: Span, at: datetime) -> None:
+        """Ask for what was used in a period, and let go of numbers that are settled with it."""
+        of_agency = self._rentals.get(agency.agency_id, {})
+        if period.terms is not None:
+            rentals = [one for several in of_agency.values() for one in several]
+            content = agency_billing.closed(self._changed_history(agency), period, rentals)
+            self._emit_billing("agency.cycle_closed", agency, at, content)
+        elif period.wholesale is not None:
+            # Terms that are told of late: what nobody is asked for here is asked for with the next period.
+            newest = agency.periods[-1]
+            newest.wholesale = (newest.wholesale or WholesaleSums()).plus(period.wholesale)
+        for (account_id, number), rentals in list(of_agency.items()):
+            left = [
+                one
+                for one in rentals
+                if one.released_at is None or one.released_at > period.end or one.rented_at >= period.end
+            ]
+            if len(left) < len(rentals):
+                self._touched_rentals.add((agency.agency_id, account_id, number))
+                of_agency[account_id, number] = left
+                if not left:
+                    del of_agency[account_id, number]
+
+    def _request(self, agency: Agency, fact: AgencyRequestCreated | AgencyRequestSettled) -> None:
+        """The life of a payment request to an agency, as of one to an account."""
+        requests = self._changed_history(agency).requests
+        request_id = fact.payment_request_id
+        known = requests.get(request_id)
+        if isinstance(fact, AgencyRequestCreated):
+            if known is not None:
+                raise Refusal("illegal_change", f"payment request {request_id} exists already")
+            request = created(fact)
+        elif known is None:
+            raise Refusal("unknown_request", f"the agency has no payment request {request_id}")
+        else:
+            request = settled(known, fact)
+        requests[request_id] = request["status"] if request["status"] in FINAL else request
+        value = {**request, "source_partition": self.partition, "source_offset": self._offset}
+        self.outputs.append((PAYMENT_REQUESTS, request_id.encode(), encode(value)))
+
+    def _emit_billing(self, kind: str, agency: Agency, at: datetime, content: dict[str, Any]) -> None:
+        value = {
+            "type": kind,
+            "account_id": "",
+            "agency_id": agency.agency_id,
+            "subscription_id": "",
+            "at": at.astimezone(UTC),
+            **content,
+            "source_partition": self.partition,
+            "source_offset": self._offset,
+        }
+        self.outputs.append((BILLING_EVENTS, agency.agency_id.encode(), encode(value)))
+
+    def _history(self, agency: Agency) -> AgencyHistory:
+        return self.histories.setdefault(agency.agency_id, AgencyHistory())
+
+    def _changed_history(self, agency: Agency) -> AgencyHistory:
+        self._touched_histories.add(agency.agency_id)
+        return self._history(agency)
 
     # -- periods and days
 
@@ -194,56 +341,80 @@ class AgencyFold:
             agency = self.agencies[agency_id] = Agency(agency_id=agency_id)
         return agency
 
-    def _period(self, agency: Agency, start: datetime, end: datetime) -> Span:
-        """The open period that starts then; it is opened if there is none."""
+    def _laid_by(self, agency: Agency) -> tuple[Schedule, ...]:
+        return self._schedules.get(agency.agency_id, NO_SCHEDULES)
+
+    def _place(self, agency: Agency, start: datetime, at: datetime) -> tuple[Span, bool]:
+        """The open period that a partition's period counts in, and whether it is late there; it may open now."""
+        newest = agency.newest
+        if newest is not None and agency.closed_until is not None and start < agency.closed_until:
+            return newest, True
         for period in reversed(agency.periods):
-            if period.start == start:
-                return period
+            if period.start <= start < period.end:
+                return period, False
+        laid = span_at(self._laid_by(agency), start)
+        if laid.schedule.terms is None:
+            return self._open(agency, start, at), False
+        if newest is not None and start < newest.end:
+            return newest, True
+        while newest is None or newest.end <= start:
+            newest = self._open_next(agency, at)
+        return newest, False
+
+    def _open_next(self, agency: Agency, at: datetime) -> Span:
+        """Open the period that follows the newest one; if there is none, the first one of the wholesale terms."""
+        newest = agency.newest
+        return self._open(agency, self._history(agency).versions[0].at if newest is None else newest.end, at)
+
+    def _open(self, agency: Agency, instant: datetime, at: datetime) -> Span:
+        """Open the period that contains an instant, as far as no open one does."""
+        start, end, schedule = span_at(self._laid_by(agency), instant)
+        for other in agency.periods:
+            if other.end <= instant:
+                start = max(start, other.end)
+            else:
+                end = min(end, other.start)
         period = Span(start=start, end=end)
         agency.periods.append(period)
         agency.periods.sort(key=lambda one: one.start)
+        self._ask_for(agency, period, schedule, at)
         return period
-
-    def _newest(self, agency: Agency, at: datetime | None = None) -> Span:
-        """The newest open period; if none is open, the one that the clock is in."""
-        newest = agency.newest
-        if newest is None:
-            now = self.clock or at
-            assert now is not None
-            start, end, _ = span_at(NO_SCHEDULES, now)
-            newest = self._period(agency, start, end)
-        return newest
 
     def _today(self, agency: Agency, now: datetime) -> None:
         """Have the day of the clock, though nothing may have been told of it yet."""
         if not any(day.start <= now < day.end for day in agency.days):
-            start, end = day_of(now, span_at(NO_SCHEDULES, now)[2])
+            start, end = day_of(now, span_at(self._laid_by(agency), now).schedule.timezone)
             agency.days.append(Span(start=start, end=end))
             agency.days.sort(key=lambda one: one.start)
 
     def _advance(self, agency: Agency, now: datetime) -> None:
         """Periods open and close, and days are over, in the order of time."""
+        versions = self._history(agency).versions
+        if not agency.periods and versions and versions[0].at <= now:
+            self._open_next(agency, now)
         while agency.periods:
             newest, oldest = agency.periods[-1], agency.periods[0]
             if newest.end <= now and newest.end <= oldest.end + LATE_WINDOW:
-                start, end, _ = span_at(NO_SCHEDULES, newest.end)
-                self._period(agency, max(start, newest.end), end)
+                self._open_next(agency, now)
             elif oldest.end + LATE_WINDOW <= now:
-                self._close(agency, oldest)
+                self._close(agency, oldest, now)
             else:
                 break
         agency.days = [day for day in agency.days if day.end > now]
 
-    def _close(self, agency: Agency, period: Span) -> None:
+    def _close(self, agency: Agency, period: Span, at: datetime) -> None:
         agency.periods.remove(period)
         agency.closed_until = period.end if agency.closed_until is None else max(agency.closed_until, period.end)
         for currency in period.totals:
             self._note(agency, period, currency, closed=True)
+        self._settle(agency, period, at)
 
     def _schedule(self, agency: Agency) -> None:
         times = [day.end for day in agency.days]
         if agency.periods:
             times += [agency.periods[-1].end, agency.periods[0].end + LATE_WINDOW]
+        elif versions := self._history(agency).versions:
+            times.append(versions[0].at)
         due = unix_micros(min(times)) if times else None
         if due != agency.next_due:
             agency.next_due = due
@@ -287,18 +458,27 @@ class AgencyFold:
         row = TotalsRow(agency.agency_id, period.start, period.end, currency, closed, period.totals[currency])
         self._totals[agency.agency_id, period.start, currency] = row
 
-    def drain_ledger(self) -> list[tuple[bytes, bytes]]:
-        """What is to be written to the ledger now: (key, value), the position last."""
-        records = [
+    def drain_ledger(self) -> list[tuple[bytes, bytes | None]]:
+        """What is to be written to the ledger now: (key, value), the position last; None takes a record away."""
+        records: list[tuple[bytes, bytes | None]] = [
             (AGENCY + agency_id.encode(), AGENCY_STATE.prefix + _encode(agency))
             for agency_id, agency in self._touched.items()
         ]
+        for agency_id in self._touched_histories:
+            value = AGENCY_HISTORY_STATE.prefix + _encode(self.histories[agency_id])
+            records.append((AGENCY_HISTORY + agency_id.encode(), value))
+        for agency_id, account_id, number in self._touched_rentals:
+            rentals = self._rentals[agency_id].get((account_id, number))
+            kept = None if rentals is None else NUMBER_STATE.prefix + _encode(rentals)
+            records.append((NUMBER + _encode((agency_id, account_id, number)), kept))
         for (agency_id, start, currency), row in self._totals.items():
             key = f"{agency_id}\0{stamp(start)}\0{currency}".encode()
             records.append((TOTALS + key, TOTALS_STATE.prefix + _encode(row)))
         position = AgencyPosition(self.position, sorted(self._clocks.items()))
         records.append((POSITION, AGENCY_POSITION_STATE.prefix + _encode(position)))
         self._touched.clear()
+        self._touched_histories.clear()
+        self._touched_rentals.clear()
         self._totals.clear()
         return records
 
@@ -308,14 +488,26 @@ class AgencyFold:
         Raises:
             StateError: the record cannot be read.
         """
-        if value is None:
+        if value is None and not key.startswith(NUMBER):
             raise StateError("an agency ledger record without a value")
         try:
-            if key.startswith(AGENCY):
+            if value is None:
+                agency_id, account_id, number = _decode_number(key[len(NUMBER) :])
+                self._rentals.get(agency_id, {}).pop((account_id, number), None)
+            elif key.startswith(AGENCY):
                 agency = _decode_agency(memoryview(AGENCY_STATE.upgraded(value))[1:])
                 if agency.agency_id.encode() != key[len(AGENCY) :]:
                     raise StateError("agency record: it is another agency's")
                 self.agencies[agency.agency_id] = agency
+            elif key.startswith(AGENCY_HISTORY):
+                history = _decode_history(memoryview(AGENCY_HISTORY_STATE.upgraded(value))[1:])
+                agency_id = key[len(AGENCY_HISTORY) :].decode()
+                self.histories[agency_id] = history
+                self._schedules[agency_id] = schedules_of(history.versions)
+            elif key.startswith(NUMBER):
+                agency_id, account_id, number = _decode_number(key[len(NUMBER) :])
+                rentals = _decode_rentals(memoryview(NUMBER_STATE.upgraded(value))[1:])
+                self._rentals.setdefault(agency_id, {})[account_id, number] = rentals
             elif key == POSITION:
                 position = decode_agency_position(value)
                 self.position, self._clocks = position.offset, dict(position.clocks)

@@ -6,13 +6,14 @@ Written to the agency ledger as arrays: new fields go to the end, with a default
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
-from rating.agency_facts import AgencyCap, Delta
-
-# Sums stay integers of the ledger and of ClickHouse, whatever they are made of.
-LARGEST_SUM = 2**62
+from rating.account import WaitingLine
+from rating.agency_facts import LARGEST_SUM, AgencyCap, Delta, WholesaleSums
+from rating.schedules import WholesaleVersion
+from rating.terms import WholesaleTerms
 
 
 class Totals(msgspec.Struct, array_like=True, kw_only=True):
@@ -40,12 +41,23 @@ class Totals(msgspec.Struct, array_like=True, kw_only=True):
 
 
 class Span(msgspec.Struct, array_like=True, kw_only=True):
-    """A period or a day of an agency ``[start, end)``: totals by currency, levels fired by the names of caps."""
+    """A period or a day of an agency ``[start, end)``: totals by currency, levels fired by the names of caps.
+
+    Attributes:
+        terms: of a period, the wholesale terms that it is billed by; None where the platform asks for nothing.
+        included_s: seconds that its price includes.
+        whole_days: local calendar days of the whole period, where this is a part of one.
+        wholesale: what the calls in it cost the agency.
+    """
 
     start: datetime
     end: datetime
     totals: dict[str, Totals] = {}
     caps_fired: dict[str, list[int]] = {}
+    terms: WholesaleTerms | None = None
+    included_s: int = 0
+    whole_days: int = 1
+    wholesale: WholesaleSums | None = None
 
     def of(self, currency: str) -> Totals:
         """The totals of a currency, to be added to."""
@@ -83,3 +95,25 @@ class Agency(msgspec.Struct, array_like=True, kw_only=True):
     def newest(self) -> Span | None:
         """The newest open period."""
         return self.periods[-1] if self.periods else None
+
+
+class Rental(msgspec.Struct, array_like=True):
+    """A number that an account of an agency has, or had and the agency has not been asked for all of it."""
+
+    rented_at: datetime
+    released_at: datetime | None = None
+
+
+class AgencyHistory(msgspec.Struct, array_like=True, kw_only=True):
+    """The cold state of an agency: what is between it and the platform.
+
+    Attributes:
+        versions: its wholesale terms, ascending by ``at``; ``fact_ids`` of the facts that set them.
+        lines: lines that wait for its next payment request.
+        requests: its payment requests by id: whole while they can still change, afterwards only their final status.
+    """
+
+    versions: list[WholesaleVersion] = []
+    fact_ids: set[str] = set()
+    lines: list[WaitingLine] = []
+    requests: dict[str, dict[str, Any] | str] = {}

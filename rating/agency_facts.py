@@ -6,16 +6,46 @@ write the rest. The fact that goes back to the accounts, ``agency.access``, is o
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from rating.facts import MAX_FACT_BYTES, Time, Undecodable, check_length, explain
+from rating.facts import (
+    MAX_FACT_BYTES,
+    PaymentRequestCreated,
+    PaymentRequestSettled,
+    Time,
+    Undecodable,
+    WholesaleSet,
+    check_length,
+    explain,
+)
 from rating.terms import Currency, Id, NamedCap, check_caps
 
-Sum = Annotated[int, Meta(ge=-(2**62), le=2**62)]
+LARGEST_SUM = 2**62
+Sum = Annotated[int, Meta(ge=-LARGEST_SUM, le=LARGEST_SUM)]
 MONEY = ("spend", "cost", "margin")
+
+
+class WholesaleSums(msgspec.Struct):
+    """What the platform asks an agency for calls, in seconds and micros of the currency of its wholesale terms.
+
+    Attributes:
+        calls: priced by the wholesale terms; so are ``billed_s`` and ``cost_micros``.
+        reported_calls: with a reported cost that counts instead; ``reported_micros`` is its sum.
+    """
+
+    calls: Sum = 0
+    billed_s: Sum = 0
+    cost_micros: Sum = 0
+    reported_calls: Sum = 0
+    reported_micros: Sum = 0
+
+    def plus(self, other: WholesaleSums) -> WholesaleSums:
+        """Both together. Sums end at 2^62."""
+        totals = (getattr(self, name) + getattr(other, name) for name in self.__struct_fields__)
+        return WholesaleSums(*(max(-LARGEST_SUM, min(total, LARGEST_SUM)) for total in totals))
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True, tag="agency.delta"):
@@ -25,6 +55,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True, tag="agency.delta"):
         at: the latest tick of the source partition; before the first one, the start of the period.
         day_start: start of the agency's local day that the source's clock was in; None before the first tick.
         cost_micros: of the calls whose cost is known in the currency; ``margin_micros`` is of the same calls.
+        wholesale: of the calls that wholesale terms were in force for; unset where there are none.
     """
 
     agency_id: Id
@@ -39,6 +70,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True, tag="agency.delta"):
     amount_micros: Sum = 0
     cost_micros: Sum = 0
     margin_micros: Sum = 0
+    wholesale: WholesaleSums | UnsetType = UNSET
     source_partition: int
     source_offset: int
 
@@ -58,6 +90,42 @@ class AgencyTick(msgspec.Struct, frozen=True, kw_only=True, tag="agency.tick"):
 
     at: Time
     source_partition: int
+
+
+class AgencyWholesaleSet(WholesaleSet, frozen=True, kw_only=True, tag="agency.wholesale_set"):
+    """A partition has taken up wholesale terms; all of them say so, and the first one counts."""
+
+    source_partition: int
+    source_offset: int
+
+
+class _Number(msgspec.Struct, frozen=True, kw_only=True):
+    agency_id: Id
+    at: Time
+    account_id: Id
+    number: Id
+    source_partition: int
+    source_offset: int
+
+
+class AgencyNumberRented(_Number, frozen=True, kw_only=True, tag="agency.number_rented"):
+    """An account of an agency has a number from ``at``."""
+
+
+class AgencyNumberReleased(_Number, frozen=True, kw_only=True, tag="agency.number_released"):
+    """An account of an agency gives a number back."""
+
+
+class AgencyRequestCreated(PaymentRequestCreated, frozen=True, kw_only=True, tag="agency.payment_request_created"):
+    """The billing job has asked an agency for money."""
+
+    account_id: Literal[""] = ""
+
+
+class AgencyRequestSettled(PaymentRequestSettled, frozen=True, kw_only=True, tag="agency.payment_request_settled"):
+    """A request to an agency was paid, failed or was canceled."""
+
+    account_id: Literal[""] = ""
 
 
 class AgencyCap(NamedCap, frozen=True, kw_only=True):
@@ -85,8 +153,10 @@ class AgencyCapsSet(msgspec.Struct, frozen=True, kw_only=True, tag="agency.caps_
         check_caps(self.caps)
 
 
-AgencyFact = Delta | Wallet | AgencyTick | AgencyCapsSet
-TYPES = frozenset(str(kind.__struct_config__.tag) for kind in (Delta, Wallet, AgencyTick, AgencyCapsSet))
+# What people and tools write: it may come to the wrong partition.
+Decided = AgencyCapsSet | AgencyRequestCreated | AgencyRequestSettled
+AgencyFact = Delta | Wallet | AgencyTick | AgencyWholesaleSet | AgencyNumberRented | AgencyNumberReleased | Decided
+TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(AgencyFact))
 
 _decode = msgspec.json.Decoder(AgencyFact).decode
 

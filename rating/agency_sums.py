@@ -4,60 +4,38 @@ A partition does not know an agency's totals, for its accounts are in many parti
 it adds to them, one ``agency.delta`` for each agency, period, day and currency that it touched, and what ticks it saw.
 The second fold (`rating.agencies`) adds them up.
 
-The period of a call is the agency's that contains its end: without wholesale terms a calendar month in UTC. Its day is
-the one that the partition's clock is in, as for the caps of accounts.
+The period of a call is the agency's that contains its end (`rating.schedules`). Its day is the one that the partition's
+clock is in, as for the caps of accounts.
+
+What lays periods and what they cost is told, too: wholesale terms, by every partition, so that they come before all
+that is summed up by them; and numbers that are rented or released.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
+from msgspec import UNSET
+
 from rating.account import Account
-from rating.agency_facts import AgencyTick, Delta, Wallet
+from rating.agency_facts import (
+    LARGEST_SUM,
+    AgencyNumberReleased,
+    AgencyNumberRented,
+    AgencyTick,
+    AgencyWholesaleSet,
+    Delta,
+    Wallet,
+    WholesaleSums,
+)
+from rating.facts import WholesaleSet
 from rating.outputs import encode
-from rating.period import Interval, boundary, day_of, index_at, unix_micros
+from rating.period import day_of, unix_micros
+from rating.schedules import FIRST_MONTH, NO_SCHEDULES, Schedule, span_at
 
-LARGEST_SUM = 2**62
 MINUTE = 60_000_000
-FIRST_MONTH = datetime(2000, 1, 1, tzinfo=UTC)
-
-
-class Schedule(NamedTuple):
-    """From when an agency's periods are laid how: boundaries of ``anchor``, cut off where the next schedule begins."""
-
-    since: datetime
-    anchor: datetime
-    interval: Interval
-    interval_count: int
-    timezone: str
-
-
-CALENDAR = Schedule(FIRST_MONTH, FIRST_MONTH, "month", 1, "UTC")
-NO_SCHEDULES = (CALENDAR,)
-
-
-def span_at(schedules: tuple[Schedule, ...], at: datetime) -> tuple[datetime, datetime, str]:
-    """Start and end of an agency's period that contains an instant, and its zone.
-
-    Args:
-        schedules: ascending by ``since``; the first one holds for all time before.
-        at: any instant.
-    """
-    n = max((k for k, one in enumerate(schedules) if one.since <= at), default=0)
-    one = schedules[n]
-    laid = one.anchor, one.interval, one.interval_count, one.timezone
-    index = max(index_at(*laid, at), 0)
-    start, end = boundary(*laid, index), boundary(*laid, index + 1)
-    if at < start:
-        # Before its anchor there is one long period.
-        start, end = one.since if one.since <= at else FIRST_MONTH, start
-    if n:
-        start = max(start, one.since)
-    if n + 1 < len(schedules):
-        end = min(end, schedules[n + 1].since)
-    return start, end, one.timezone
 
 
 class Sums:
@@ -65,7 +43,7 @@ class Sums:
 
     __slots__ = (
         "agency_id", "amount_micros", "billed_s", "calls", "cost_micros", "currency", "day", "end", "margin_micros",
-        "pending", "start",
+        "pending", "start", "wholesale",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +65,20 @@ class Sums:
         """Begin anew."""
         self.pending = False
         self.calls = self.billed_s = self.amount_micros = self.cost_micros = self.margin_micros = 0
+        self.wholesale: WholesaleSums | None = None
+
+    def count_wholesale(self, source: str, billed_s: int, cost_micros: int, sign: int = 1) -> None:
+        """Count what the platform asks for a call (1), or no longer asks (-1); see `rating.wholesale.cost_of`."""
+        sums = self.wholesale
+        if sums is None:
+            sums = self.wholesale = WholesaleSums()
+        if source == "reported":
+            sums.reported_calls += sign
+            sums.reported_micros += sign * cost_micros
+        else:
+            sums.calls += sign
+            sums.billed_s += sign * billed_s
+            sums.cost_micros += sign * cost_micros
 
 
 class Told(NamedTuple):
@@ -118,11 +110,12 @@ class AgencySums:
         if recent is not None and recent.currency == currency and recent.start <= ended_at < recent.end:
             sums = recent
         else:
-            start, end, zone = span_at(self.schedules.get(agency_id, NO_SCHEDULES), ended_at)
+            schedules = self.schedules.get(agency_id, NO_SCHEDULES)
+            start, end, _ = span_at(schedules, ended_at)
             key = agency_id, start, currency
             known = self._known.get(key)
             if known is None:
-                day = None if clock is None else day_of(clock, zone)
+                day = None if clock is None else day_of(clock, span_at(schedules, clock).schedule.timezone)
                 known = self._known[key] = Sums(agency_id, start, end, day, currency)
             sums = self._recent[agency_id] = known
         if not sums.pending:
@@ -131,11 +124,35 @@ class AgencySums:
         self.latest[agency_id] = sums
         return sums
 
-    def scheduled(self, agency_id: str, schedules: tuple[Schedule, ...], clock: datetime | None, offset: int) -> None:
+    def wholesale_set(
+        self, fact: WholesaleSet, schedules: tuple[Schedule, ...], clock: datetime | None, offset: int
+    ) -> None:
         """An agency's periods are laid otherwise from now on; what was counted so far stays where it is."""
         self._tell(clock, offset)
-        self.schedules[agency_id] = schedules
+        self.schedules[fact.agency_id] = schedules
         self._forget()
+        told = AgencyWholesaleSet(
+            fact_id=fact.fact_id,
+            agency_id=fact.agency_id,
+            at=fact.at,
+            terms=fact.terms,
+            source_partition=self._partition,
+            source_offset=offset,
+        )
+        self._told.append(Told(fact.agency_id, encode(told)))
+
+    def number(self, account: Account, number: str, at: datetime, rented: bool, offset: int) -> None:
+        """An account of an agency rents or releases a number."""
+        kind = AgencyNumberRented if rented else AgencyNumberReleased
+        told = kind(
+            agency_id=account.agency_id,
+            at=at,
+            account_id=account.account_id,
+            number=number,
+            source_partition=self._partition,
+            source_offset=offset,
+        )
+        self._told.append(Told(account.agency_id, encode(told)))
 
     def tick(self, before: datetime | None, now: datetime, offset: int) -> None:
         """The partition's clock goes on. Only the first tick of a minute is told: it goes to every partition."""
@@ -190,6 +207,7 @@ class AgencySums:
                 amount_micros=min(sums.amount_micros, LARGEST_SUM),
                 cost_micros=min(sums.cost_micros, LARGEST_SUM),
                 margin_micros=max(sums.margin_micros, -LARGEST_SUM),
+                wholesale=UNSET if sums.wholesale is None else WholesaleSums().plus(sums.wholesale),
                 source_partition=self._partition,
                 source_offset=offset,
             )

@@ -72,7 +72,7 @@ def rate_call(books: Books, account: Account, call: CallCompleted, duration_s: i
     else:
         billed_s, fee, drawn, extras = draw_by_card(tariff, account, call, duration_s, left_s)
     if books.wholesale:
-        call, costed = cost_of(books, call, duration_s)
+        call, costed = cost_of(books, call, duration_s, account.currency)
         extras = {**extras, **costed} if extras else costed or None
     if written_off:
         fee, drawn = 0, (0, 0, 0, 0, 0, billed_s, 0)
@@ -207,7 +207,7 @@ def _adjust(books: Books, account: Account, call: CallCompleted, duration_s: int
     else:
         billed_s, fee, drawn, extras = draw_by_card(tariff, account, call, duration_s, left_s)
     if books.wholesale:
-        call, costed = cost_of(books, call, duration_s)
+        call, costed = cost_of(books, call, duration_s, account.currency)
         extras = {**extras, **costed} if extras else costed or None
     allowance_s, wallet_s, _, credit_micros, _, _, overage_micros = drawn
     amount = overage_micros + fee
@@ -304,7 +304,12 @@ def _give_out(
         books.partition,
         books.offset,
     )
-    rated = RatedCall(*fields) if extras is None else SpecialCall(*fields, **extras)
+    if extras is None:
+        rated = RatedCall(*fields)
+    else:
+        rated = SpecialCall(*fields, **extras)
+        if "cost_source" in extras:
+            sums.count_wholesale(extras["cost_source"], extras["wholesale_billed_s"], call.cost_micros or 0)
     buffer = books.buffer
     encode_into(rated, buffer)
     books.outputs.append((RATED_CALLS, call.account_id.encode(), bytes(buffer)))

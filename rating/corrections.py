@@ -148,7 +148,7 @@ def _is_same(books: Books, rated: SpecialCall, call: CallCompleted) -> bool:
     """Whether a call is what it was when it was rated. A reported cost matters only where it counts."""
     if not all(getattr(rated, name) == getattr(call, name) for name in CALL_FIELDS if name not in COST_FIELDS):
         return False
-    if rated.cost_source == "wholesale" and (call.cost_micros is None or not reported_counts(books, call)):
+    if rated.cost_source == "wholesale" and not reported_counts(books, call, rated.currency):
         return True
     return all(getattr(rated, name) == getattr(call, name) for name in COST_FIELDS)
 
@@ -200,7 +200,7 @@ def _check_bounds(
     tariff, period = home.tariff, home.period
     try:
         billed_s, fee, _, _ = _drawn(tariff, account, call, min(duration_s, tariff.longest_s), 0)
-        cost_of(books, call, min(duration_s, tariff.longest_s))
+        cost_of(books, call, min(duration_s, tariff.longest_s), account.currency)
     except Refusal:
         # A period may have been opened all the same.
         review_access(books, account, at)
@@ -225,7 +225,7 @@ def _rate(
     if late and home.period is not None and tariff.terms.late_calls == "write_off":
         fee, drawn = 0, (0, 0, 0, 0, 0, billed_s, 0)
     allowance_s, wallet_s, credit_s, credit_micros, overage_s, written_off_s, overage_micros = drawn
-    call, costed = cost_of(books, call, rated_s)
+    call, costed = cost_of(books, call, rated_s, account.currency)
     amount, cost = overage_micros + fee, call.cost_micros
     if cost is not None and call.cost_currency not in (None, account.currency):
         cost = None
@@ -350,6 +350,8 @@ def _count_for_agency(books: Books, account: Account, rated: SpecialCall, sign: 
     if rated.margin_micros is not None:
         sums.cost_micros += sign * (rated.amount_micros - rated.margin_micros)
         sums.margin_micros += sign * rated.margin_micros
+    if not isinstance(rated.cost_source, UnsetType) and not isinstance(rated.wholesale_billed_s, UnsetType):
+        sums.count_wholesale(rated.cost_source, rated.wholesale_billed_s, rated.cost_micros or 0, sign)
 
 
 def _tell_stuck(books: Books, account: Account, home: Home, call: CallCompleted, limit_s: int) -> None:

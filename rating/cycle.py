@@ -21,7 +21,7 @@ from rating.lines import as_line, part_of, take_lines
 from rating.numbers import charge_numbers, settle_numbers
 from rating.period import boundary, days_later
 from rating.request import recurring_lines
-from rating.terms import Tariff, Terms
+from rating.terms import Tariff, Terms, WholesaleTerms
 
 Used = TypeVar("Used")
 
@@ -31,7 +31,7 @@ def period_boundary(terms: Terms, anchor: datetime, n: int) -> datetime:
     return boundary(anchor, terms.interval, terms.interval_count, terms.timezone, n)
 
 
-def due_dates(terms: Terms, raised_at: datetime) -> dict[str, datetime]:
+def due_dates(terms: Terms | WholesaleTerms, raised_at: datetime) -> dict[str, datetime]:
     """When a request raised at some instant is due, and when its grace ends, in local calendar days."""
     due_at = days_later(raised_at, terms.due_days, terms.timezone)
     return {"due_at": due_at, "grace_ends_at": days_later(due_at, terms.grace_days, terms.timezone)}

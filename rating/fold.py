@@ -63,6 +63,7 @@ from rating.outputs import DEAD_LETTERS, DUPLICATES, DeadLetter, Output
 from rating.partitioner import partition_of
 from rating.payments import create_request, settle_request
 from rating.period import EPOCH, unix_micros
+from rating.schedules import schedules_of
 from rating.seen import SeenCalls, call_hash
 from rating.terms import Tariff, decode_terms, encode_terms
 from rating.topups import set_top_up
@@ -580,7 +581,9 @@ class Fold:
             ledger.decode_hours(value)
             books.hours_of[key[len(ledger.HOURS) :].decode()] = value
         elif key.startswith(ledger.WHOLESALE):
-            books.wholesale[key[len(ledger.WHOLESALE) :].decode()] = ledger.decode_wholesale(value)
+            agency_id, wholesale = key[len(ledger.WHOLESALE) :].decode(), ledger.decode_wholesale(value)
+            books.wholesale[agency_id] = wholesale
+            books.agencies.schedules[agency_id] = schedules_of(wholesale.versions)
         elif key.startswith((ledger.TERMS, ledger.AGENCY_ACCESS)) or key == ledger.POSITION:
             self._restore_shared(key, value)
         else:

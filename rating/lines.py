@@ -7,7 +7,7 @@ more line that lifts it to 0, and as much credit waits for the next event. Nothi
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from rating.account import Account, Period, WaitingLine
 from rating.period import stamp
@@ -46,8 +46,14 @@ def as_line(one: WaitingLine) -> dict[str, Any]:
     )
 
 
+class HasLines(Protocol):
+    """An account, or an agency: lines wait for its next request."""
+
+    lines: list[WaitingLine]
+
+
 def take_lines(
-    account: Account, own: list[dict[str, Any]], at: datetime, asked_micros: int = 0
+    account: HasLines, own: list[dict[str, Any]], at: datetime, asked_micros: int = 0
 ) -> list[dict[str, Any]]:
     """All lines of an event: its own, those that waited, and what is carried forward, so that it is not negative.
 

@@ -40,6 +40,7 @@ def rent_number(books: Books, account: Account, fact: NumberRented) -> None:
     books.changed_history(account.account_id).rentals.append(rental)
     account.numbers += 1
     account.rentals += 1
+    books.agencies.number(account, fact.number, at, True, books.offset)
     _tell(books, account, "number.rented", fact.fact_id, rental, at)
 
 
@@ -61,6 +62,7 @@ def release_number(books: Books, account: Account, fact: NumberReleased) -> None
     rental.released_at = at
     account.numbers -= 1
     _forget(books, account)
+    books.agencies.number(account, fact.number, at, False, books.offset)
     _tell(books, account, "number.released", fact.fact_id, rental, at)
 
 

@@ -34,13 +34,18 @@ def create_request(books: Books, account: Account, fact: PaymentRequestCreated) 
         raise Refusal("wrong_currency", f"the account is in {account.currency}, the request in {fact.currency}")
     if fact.payment_request_id in books.history(account.account_id).requests:
         raise Refusal("illegal_change", f"payment request {fact.payment_request_id} exists already")
-    request = msgspec.to_builtins(_in_utc(fact))
+    _keep(books, account, created(fact))
+
+
+def created(fact: PaymentRequestCreated) -> dict[str, Any]:
+    """A payment request as it is when it was created."""
+    request: dict[str, Any] = msgspec.to_builtins(_in_utc(fact))
     request["lines"] = [msgspec.to_builtins(_in_utc(line)) for line in fact.lines]
     for field in ("type", "fact_id", "at"):
         request.pop(field, None)
     at = msgspec.to_builtins(fact.at.astimezone(UTC))
     request.update(status="pending", reference=None, note=None, created_at=at, updated_at=at, paid_at=None)
-    _keep(books, account, request)
+    return request
 
 
 def settle_request(books: Books, account: Account | None, fact: PaymentRequestSettled) -> None:
@@ -52,6 +57,15 @@ def settle_request(books: Books, account: Account | None, fact: PaymentRequestSe
     known = books.history(account.account_id).requests.get(fact.payment_request_id) if account else None
     if account is None or known is None:
         raise Refusal("unknown_request", f"the account has no payment request {fact.payment_request_id}")
+    _keep(books, account, settled(known, fact))
+
+
+def settled(known: dict[str, Any] | str, fact: PaymentRequestSettled) -> dict[str, Any]:
+    """A payment request, whole or only its final status, as it is after it was settled.
+
+    Raises:
+        Refusal: ``illegal_change``.
+    """
     status = known if isinstance(known, str) else known["status"]
     if fact.status not in CHANGES.get(status, ()) or isinstance(known, str):
         raise Refusal("illegal_change", f"payment request {fact.payment_request_id} is {status}")
@@ -59,7 +73,7 @@ def settle_request(books: Books, account: Account | None, fact: PaymentRequestSe
     changed = {**known, "status": fact.status, "reference": fact.reference, "note": fact.note, "updated_at": at}
     if fact.status == "paid":
         changed["paid_at"] = at
-    _keep(books, account, changed)
+    return changed
 
 
 def _in_utc(fact: Any) -> Any:

@@ -66,6 +66,8 @@ def request_for(event: Mapping[str, Any], digits: Callable[[str], int]) -> dict[
         "cycle.closed": _usage_request,
         "pack.credited": _pack_request,
         "usage.adjusted": _adjustment_request,
+        "agency.cycle_opened": _agency_cycle_request,
+        "agency.cycle_closed": _agency_usage_request,
     }.get(event["type"])
     built = build(event) if build else None
     if built is None:
@@ -81,7 +83,7 @@ def request_for(event: Mapping[str, Any], digits: Callable[[str], int]) -> dict[
         "payment_request_id": request_id,
         "account_id": event["account_id"],
         "agency_id": event["agency_id"],
-        "subscription_id": event["subscription_id"],
+        "subscription_id": event["subscription_id"] or None,
         "at": event["at"],
         "kind": kind,
         "currency": currency,
@@ -192,3 +194,34 @@ def _adjustment_request(event: Mapping[str, Any]) -> Built | None:
     text = f"Late call {event['call_id']}"
     lines = [line("adjustment", "adjustment", text, 1, "call", event["amount_micros"], start, None)]
     return f"{event['subscription_id']}:{_stamp(start)}:adjustment:{event['call_id']}", "usage", lines
+
+
+def _agency_id(event: Mapping[str, Any], kind: str) -> str:
+    return f"wholesale:{event['agency_id']}:{_stamp(event['period_start'])}:{kind}"
+
+
+def _agency_cycle_request(event: Mapping[str, Any]) -> Built:
+    return _agency_id(event, "cycle"), "cycle", list(event["lines"])
+
+
+def _agency_usage_request(event: Mapping[str, Any]) -> Built:
+    """What an agency's calls cost it, less what the period includes. Lines of usage sum to ``usage_micros``."""
+    period = event["period_start"], event["period_end"]
+    lines = []
+    cost, seconds = event["cost_micros"], event["billed_s"]
+    price = cost // seconds if seconds else 0
+    if seconds:
+        text = f"{event['calls']} call(s), at their average price"
+        lines.append(line("minutes", "minutes", text, seconds, "second", price, *period))
+    difference = cost - seconds * price
+    if difference:
+        text = "Prices are rounded per call"
+        lines.append(line("call_rounding", "call_rounding", text, 1, "period", 0, *period, amount_micros=difference))
+    if event["reported_micros"]:
+        text = f"{event['reported_calls']} call(s), at their reported cost"
+        lines.append(line("reported", "reported", text, 1, "period", event["reported_micros"], *period))
+    if event["included_micros"]:
+        text = f"Included, {event['included_used_s']} of {event['included_s']} s"
+        lines.append(line("included", "included", text, 1, "period", -event["included_micros"], *period))
+    lines.extend(event["lines"])
+    return _agency_id(event, "usage"), "usage", lines

@@ -6,17 +6,15 @@ was in force when it ended. There are no pools in a call's cost; what a period i
 
 from __future__ import annotations
 
-from bisect import insort_right
-from datetime import UTC, datetime
-
 from msgspec.structs import replace
 
-from rating.account import WholesaleVersion
 from rating.books import Books, Refusal, within_bounds
 from rating.duration import billed_seconds
 from rating.facts import CallCompleted, WholesaleSet
 from rating.money import cost_micros
 from rating.prices import Extras, no_rate
+from rating.schedules import WholesaleVersion, add_version, schedules_of
+from rating.terms import WholesaleTerms
 
 
 def set_wholesale(books: Books, fact: WholesaleSet) -> None:
@@ -33,15 +31,10 @@ def set_wholesale(books: Books, fact: WholesaleSet) -> None:
         if currency != fact.terms.currency:
             raise Refusal("wrong_currency", f"the agency's wholesale is in {currency}, these in {fact.terms.currency}")
     books.card_of(fact.terms.rate_card, fact.terms.currency)
-    at = fact.at.astimezone(UTC)
-    terms = fact.terms if fact.terms.anchor is not None else replace(fact.terms, anchor=at)
     agency = books.changed_wholesale(fact.agency_id)
     agency.fact_ids.add(fact.fact_id)
-    insort_right(agency.versions, WholesaleVersion(at, terms), key=_at)
-
-
-def _at(version: WholesaleVersion) -> datetime:
-    return version.at
+    add_version(agency.versions, fact.at, fact.terms)
+    books.agencies.wholesale_set(fact, schedules_of(agency.versions), books.clock, books.offset)
 
 
 def _in_force(books: Books, call: CallCompleted) -> WholesaleVersion | None:
@@ -51,14 +44,26 @@ def _in_force(books: Books, call: CallCompleted) -> WholesaleVersion | None:
     return next((one for one in reversed(agency.versions) if one.at <= call.ended_at), None)
 
 
-def reported_counts(books: Books, call: CallCompleted) -> bool:
-    """Whether a cost that was reported with a call is its cost."""
+def reported_counts(books: Books, call: CallCompleted, currency: str) -> bool:
+    """Whether a cost that was reported with a call of an account in ``currency`` is its cost."""
     version = _in_force(books, call)
-    return version is None or version.terms.cost_policy == "reported"
+    return version is None or _reported(version.terms, call, currency)
 
 
-def cost_of(books: Books, call: CallCompleted, duration_s: int) -> tuple[CallCompleted, Extras]:
+def _reported(terms: WholesaleTerms, call: CallCompleted, currency: str) -> bool:
+    """Whether what was reported is what the platform asks for: by its policy, and in its currency."""
+    known = call.cost_micros is not None and (call.cost_currency or currency) == terms.currency
+    return known and terms.cost_policy == "reported"
+
+
+def cost_of(books: Books, call: CallCompleted, duration_s: int, currency: str) -> tuple[CallCompleted, Extras]:
     """What a call costs its agency, which has wholesale terms or not.
+
+    Args:
+        books: of the partition.
+        call: the call, as reported.
+        duration_s: its seconds, as it is rated.
+        currency: of its account.
 
     Returns:
         The call with its cost, and what the rated call tells of it; the call itself and nothing where no terms are in
@@ -74,7 +79,7 @@ def cost_of(books: Books, call: CallCompleted, duration_s: int) -> tuple[CallCom
     priced = tariff if tariff.card is None else tariff.priced(call.to_number, call.direction, call.tier)
     billed_s, fee = billed_seconds(priced, duration_s, call.outcome, call.test)
     within_bounds("the wholesale seconds", billed_s)
-    reported = version.terms.cost_policy == "reported" and call.cost_micros is not None
+    reported = _reported(version.terms, call, currency)
     if not reported:
         if billed_s and not priced.has_rate:
             raise no_rate(tariff, call, "the wholesale terms have none")

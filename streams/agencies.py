@@ -80,6 +80,7 @@ class AgencyPartition(FencedPartition):
             producer.add(AGENCY_EVENTS, key, value, [header], partition)
         fold.forwards.clear()
         *state, (_, position) = fold.drain_ledger()
+        assert position is not None
         producer.add_many((AGENCY_LEDGER, key, value) for key, value in state)
         self.add_position(position, records[-1])
         await producer.commit()

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rating import ledger
-from rating.account import Hours, Wholesale, WholesaleVersion
+from rating.account import Hours, Wholesale
 from rating.fold import Fold
+from rating.schedules import WholesaleVersion
 from rating.seen import SeenInMemory
 from rating.terms import Outcomes, WholesaleTerms
 from rating.versions import Layout

@@ -126,7 +126,21 @@ async def test_the_meter_gives_the_golden_outputs(make_settings) -> None:
                 (value["reason"], str(value["offset"])) for value in map(json.loads, golden[name])
             ]
         else:
-            assert [record.value for record in records] == golden[name], name
+            assert [record.value for record in records if not of_an_agency(record.value)] == [
+                value for value in golden[name] if not of_an_agency(value)
+            ], name
+            # Of agencies, the position is that in another topic.
+            assert [without_position(record.value) for record in records if of_an_agency(record.value)] == [
+                without_position(value) for value in golden[name] if of_an_agency(value)
+            ], name
+
+
+def of_an_agency(value: bytes) -> bool:
+    return b'"account_id":""' in value
+
+
+def without_position(value: bytes) -> dict[str, object]:
+    return {name: item for name, item in json.loads(value).items() if name != "source_offset"}
 
 
 def by_topic(lines: list[bytes]) -> dict[str, list[bytes]]:

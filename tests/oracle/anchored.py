@@ -41,6 +41,8 @@ def _months_later(naive: datetime, months: int) -> datetime:
     year, month = naive.year, naive.month
     for _ in range(months):
         year, month = (year + 1, 1) if month == 12 else (year, month + 1)
+    for _ in range(-months):
+        year, month = (year - 1, 12) if month == 1 else (year, month - 1)
     return naive.replace(year=year, month=month, day=min(naive.day, monthrange(year, month)[1]))
 
 

@@ -182,7 +182,7 @@ def _rated(account: Account, call: Fact, period: Period, duration: int, drawn: d
     amount = drawn["overage_micros"] + fee
     seconds = ("allowance_s", "wallet_s", "credit_s", "overage_s", "written_off_s")
     currency = period.terms["currency"]
-    costs = account.wholesale.cost(account.account_id, call, period.terms["max_call_s"])
+    costs = account.wholesale.cost(account.account_id, call, period.terms["max_call_s"], currency)
     call = call | {name: value for name, value in costs.items() if name in call}
     cost = call["cost_micros"]
     comparable = cost is not None and (call["cost_currency"] or currency) == currency

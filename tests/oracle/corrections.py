@@ -74,9 +74,7 @@ def _is_same(account: Account, rated: Rated, call: Fact) -> bool:
     costs = ("cost_micros", "cost_currency")
     if any(rated[field] != value for field, value in call.items() if field not in costs):
         return False
-    terms = account.wholesale.in_force(call["ended_at"])
-    by_card = call["cost_micros"] is None or (terms is not None and terms["cost_policy"] == "card")
-    if rated.get("cost_source") == "wholesale" and by_card:
+    if rated.get("cost_source") == "wholesale" and not account.wholesale.passes_on(call, account.currency):
         return True
     return all(rated[field] == call[field] for field in costs)
 
@@ -110,7 +108,7 @@ def _place(journal: Journal, account: Account, call: Fact, standing: Standing) -
 def _check_bounds(journal: Journal, account: Account, call: Fact, period: Period, at: datetime) -> None:
     try:
         terms = terms_of(account, call, period)
-        account.wholesale.cost(account.account_id, call, period.terms["max_call_s"])
+        account.wholesale.cost(account.account_id, call, period.terms["max_call_s"], account.currency)
     except Refused:
         journal.access(account, at)
         raise

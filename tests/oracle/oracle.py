@@ -46,8 +46,8 @@ class Oracle:
         self.rated: dict[tuple[str, str], datetime | None] = {}
         # By agency: the number of the latest fact about its access, and whether its accounts are off.
         self.agencies: dict[str, tuple[int, bool]] = {}
-        self.of_agencies = Agencies(self.journal)
         self.wholesale: dict[str, Wholesale] = defaultdict(Wholesale)
+        self.of_agencies = Agencies(self.journal, self.wholesale)
 
     def fold(self, line: bytes) -> None:
         clock, said = self.clock, len(self.journal.outputs)
@@ -56,6 +56,7 @@ class Oracle:
             return
         if self.clock != clock and self.clock is not None:
             self.of_agencies.tick(clock, self.clock)
+        self.of_agencies.numbers(self.journal.outputs[said:])
         self.of_agencies.rated(self.journal.outputs[said:], clock)
         wallets: Counter[str] = Counter()
         for account in self.accounts.values():
@@ -74,7 +75,8 @@ class Oracle:
             elif fact["type"] == "agency.caps_set":
                 self.of_agencies.caps_set(fact)
             elif fact["type"] == "wholesale.set":
-                self.wholesale[fact["agency_id"]].set(fact)
+                if self.wholesale[fact["agency_id"]].set(fact) and self.with_agencies:
+                    self.of_agencies.wholesale_set(fact["agency_id"], fact["at"])
             elif fact["type"] == "agency.access":
                 self._agency_access(fact)
             elif fact["type"] == "rules.set":

@@ -172,8 +172,13 @@ class LogWriter:
             "connection_fee_micros": random.choice((0, 0, 1_000)),
             "outcomes": random.choice(({}, {}, {"voicemail": False}, {"no_answer": True, "test": True})),
             "cost_policy": random.choice(("card", "card", "reported")),
-            "included_minutes": 1,
-            "anchor": random.choice((None, stamp(random, self.now))),
+            "included_minutes": random.choice((0, 1, 10)),
+            "interval": random.choice(("day", "week", "month", "month", "year")),
+            "interval_count": random.choice((1, 1, 1, 2)),
+            "price_micros": random.choice((0, 10_000_000, 1_000_001)),
+            "number_price_micros": random.choice((0, 0, 1_000_000, 999_999)),
+            "due_days": random.choice((0, 14)),
+            "anchor": random.choice((None, stamp(random, self.now + random.choice((0, 1, -1)) * timedelta(days=9)))),
         }
         if card is not None and random.random() < 0.3:
             terms["rate_micros_per_minute"] = None
