@@ -33,7 +33,8 @@ def close(
     jump: Annotated[bool, typer.Option("--jump", help="In one step, instead of at most 35 days at a time.")] = False,
     json: output.JsonOption = False,
 ) -> None:
-    """Close every period that is due by a time, and wait until every payment request is raised.
+    """Close every period that is due by a time, of accounts and of agencies, and wait until every payment request is
+    raised.
 
     The meter and the billing job must run. The time is written to the log and can not be taken back. Exit code 1 if
     anything is open at the timeout. Safe to repeat.
@@ -103,18 +104,23 @@ def _progress(closing: Closing) -> Iterator[Callable[[], None]]:
 def _summary(report: Report) -> None:
     from catalogue.spelling import micros_text
 
+    def amounts_text(amounts: dict[str, int]) -> str:
+        return ", ".join(micros_text(amount, currency) for currency, amount in sorted(amounts.items()))
+
     rows = [
         (
             agency,
             totals.subscriptions,
             totals.periods_closed,
             totals.requests,
-            ", ".join(micros_text(amount, currency) for currency, amount in sorted(totals.amounts_micros.items())),
+            amounts_text(totals.amounts_micros),
+            amounts_text(totals.wholesale_amounts_micros),
         )
         for agency, totals in report.agencies.items()
     ]
     title = f"{'Closed' if report.done else 'Not all closed'} until {report.until.isoformat()}"
     if rows:
-        output.print_table(title, ["agency", "subscriptions", "periods closed", "requests", "asked for"], rows)
+        columns = ["agency", "subscriptions", "periods closed", "requests", "asked for", "wholesale"]
+        output.print_table(title, columns, rows)
     else:
         typer.echo(f"{title}: nothing was due")

@@ -95,8 +95,9 @@ def quantity_text(quantity: int, unit: str) -> str:
     """A quantity with its unit; seconds also in minutes: ``246 s (4 min 6 s)``."""
     if unit != "second":
         return f"{quantity:,} {unit}" if quantity == 1 else f"{quantity:,} {unit}s"
-    minutes, seconds = divmod(quantity, 60)
+    minutes, seconds = divmod(abs(quantity), 60)
     told = f"{minutes:,} min {seconds} s" if seconds else f"{minutes:,} min"
+    told = f"-{told}" if quantity < 0 else told
     return f"{quantity:,} s ({told})"
 
 

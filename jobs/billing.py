@@ -4,6 +4,9 @@ Reads billing events and writes a ``payment_request.created`` fact to the log, w
 The meter folds that fact and gives out the accepted request, pending; only then is a gateway asked (`jobs.asking`), so
 that nobody's bill waits for somebody's gateway.
 
+What agencies are asked by the platform goes the same way, as ``agency.payment_request_created``, to where agencies are
+added up; the platform collects it by itself (gateway ``manual``).
+
 Facts and the job's own position are one fenced transaction, so a fact is written once.
 """
 
@@ -24,12 +27,13 @@ from rating.request import request_for
 from streams.fenced import FencedPartition
 from streams.observe import PAYMENT_REQUESTS_RAISED
 from streams.settings import Settings
-from streams.topics import ACCOUNT_EVENTS, BILLING_LEDGER, CATALOGUE
+from streams.topics import ACCOUNT_EVENTS, AGENCY_EVENTS, BILLING_LEDGER, CATALOGUE
 from streams.transport import RoleApp, Run, Workers, make_app, runs
 from streams.units import minor_digits
 
 BATCH_EVENTS = 2_000
 LONGEST_TRANSACTION_S = 1.0
+OF_PLATFORM = "manual"
 
 _decode = msgspec.json.Decoder().decode
 
@@ -42,7 +46,8 @@ def make_billing(settings: Settings, links: Links) -> RoleApp:
         links: says which gateway is whose.
     """
     workers = Workers(lambda tp: BillingPartition(tp, settings, links), settings.flight_records, BATCH_EVENTS)
-    app = make_app("billing", settings, workers, [BILLING_EVENTS, ACCOUNT_EVENTS, BILLING_LEDGER, CATALOGUE])
+    needs = [BILLING_EVENTS, ACCOUNT_EVENTS, AGENCY_EVENTS, BILLING_LEDGER, CATALOGUE]
+    app = make_app("billing", settings, workers, needs)
 
     @app.agent(runs(app, BILLING_EVENTS))
     async def raise_requests(stream: AsyncIterator[Run]) -> None:
@@ -79,9 +84,14 @@ class BillingPartition(FencedPartition):
         request = request_for(_decode(event), self._digits)
         if request is None:
             return
-        gateway = self._links.name_of(request["agency_id"])
-        fact = {"type": "payment_request.created", **request, "gateway": gateway, "external_id": None}
-        self.producer.add(ACCOUNT_EVENTS, request["account_id"].encode(), encode(fact))
+        if request["account_id"]:
+            gateway = self._links.name_of(request["agency_id"])
+            topic, key, kind = ACCOUNT_EVENTS, request["account_id"], "payment_request.created"
+        else:
+            gateway = OF_PLATFORM
+            topic, key, kind = AGENCY_EVENTS, request["agency_id"], "agency.payment_request_created"
+        fact = {"type": kind, **request, "gateway": gateway, "external_id": None}
+        self.producer.add(topic, key.encode(), encode(fact))
         self._raised[request["kind"]] += 1
 
     async def commit(self, last: ConsumerRecord) -> None:

@@ -1,7 +1,7 @@
 """Closing: bring the time to a given instant, and wait until everything that follows has happened.
 
 All is decided from the log. A tick is written to every partition. The meter's ledgers tell when it is rated, and with
-it every period that was due is closed. The billing events given out by then tell which requests have to be raised, and
+it every period that was due is closed; those of the agencies tell the same of what the meter told them. The billing events given out by then tell which requests have to be raised, and
 the topic of payment requests which ones were. Whatever the billing job had not got round to before is waited for too.
 
 Memory is bounded by the requests of one closing, a few hundred bytes each.
@@ -30,13 +30,21 @@ from streams.administration import check_topics
 from streams.errors import ClickHouseUnreachable
 from streams.producer import FactProducer
 from streams.settings import Settings
-from streams.topics import ACCOUNT_EVENTS, BILLING_LEDGER, LEDGER
+from streams.topics import ACCOUNT_EVENTS, AGENCY_EVENTS, AGENCY_LEDGER, BILLING_LEDGER, LEDGER
 from streams.units import minor_digits
 
 if TYPE_CHECKING:
     from sinks.clickhouse import Store
 
-NEEDS = (ACCOUNT_EVENTS, LEDGER, BILLING_EVENTS, BILLING_LEDGER, PAYMENT_REQUESTS)
+NEEDS = (
+    ACCOUNT_EVENTS,
+    LEDGER,
+    AGENCY_EVENTS,
+    AGENCY_LEDGER,
+    BILLING_EVENTS,
+    BILLING_LEDGER,
+    PAYMENT_REQUESTS,
+)
 MOST_NAMED = 5
 PAUSE_S = 0.1
 STORED = "SELECT kafka_partition, max(kafka_offset) AS newest FROM payment_requests GROUP BY kafka_partition"
@@ -53,6 +61,7 @@ class Closing:
     Attributes:
         partitions: how many there are; 0 before that is known.
         behind: partitions where the meter has not reached the time.
+        agencies_behind: partitions where agencies are not added up to it.
         called_for: payment requests that billing events called for so far.
         missing: those of them that are not raised yet.
         tally: what was closed so far.
@@ -76,6 +85,7 @@ class Closing:
         """
         self.partitions = 0
         self.behind: list[int] = []
+        self.agencies_behind: list[int] = []
         self.called_for = 0
         self.missing: set[Key] = set()
         self.tally = Tally()
@@ -109,10 +119,12 @@ class Closing:
         self.partitions = await check_topics(self._settings, NEEDS)
         async with AsyncExitStack() as stack:
             readers = [TopicReader(self._settings, name, self.partitions) for name in NEEDS]
-            log, ledger, events, billing, requests = [await stack.enter_async_context(reader) for reader in readers]
+            entered = [await stack.enter_async_context(reader) for reader in readers]
+            log, ledger, told, agency_ledger, events, billing, requests = entered
             self._events, self._requests = events, requests
             await self._begin_to_read(LedgerPositions(billing))
             await self._bring_time(log, LedgerPositions(ledger))
+            await self._wait_for_agencies(told, LedgerPositions(agency_ledger))
             self._events_end = await events.ends()
             while self.missing or not await events.has_reached(self._events_end):
                 await self._read_on()
@@ -151,6 +163,19 @@ class Closing:
             if all(clock is not None and clock >= self._until for _, clock in standings.values()):
                 return
 
+    async def _wait_for_agencies(self, told: TopicReader, agencies: LedgerPositions) -> None:
+        """Wait until everything is added up that the meter told of agencies, the time among it."""
+        newest = NewestRecords(told)
+        await newest.refresh()
+        while True:
+            await agencies.refresh()
+            positions = agencies.agencies()
+            self.agencies_behind = [at for at, record in newest.records.items() if positions[at] <= record.offset]
+            self.show()
+            if not self.agencies_behind:
+                return
+            await self._read_on()
+
     async def _write_ticks(self, log: TopicReader, standings: Mapping[int, Standing]) -> Offsets:
         """Bring every partition to the time; where the last tick stands in each."""
         log.seek(await log.ends())
@@ -185,8 +210,11 @@ class Closing:
 
     def _take_event(self, record: ConsumerRecord, old: bool = False) -> None:
         event = _decode(record.value)
-        if event["type"] == "cycle.closed" and not old:
-            self.tally.period_closed(event)
+        if not old:
+            if event["type"] == "cycle.closed":
+                self.tally.period_closed(event)
+            elif event["type"] == "agency.cycle_closed":
+                self.tally.wholesale_period_closed(event)
         request = request_for(event, self._digits)
         if request is None:
             return
@@ -228,6 +256,10 @@ class Closing:
             found.append(
                 f"{len(self.behind)} of {self.partitions} partitions ({_some(self.behind)}) are not rated up to "
                 f"{self._until.isoformat()}: does `callmeter meter` run?"
+            )
+        if self.agencies_behind:
+            found.append(
+                f"agencies of partitions {_some(self.agencies_behind)} are not added up: does `callmeter meter` run?"
             )
         if self.missing:
             ids = _some(sorted(request_id for _, _, request_id in self.missing))

@@ -15,14 +15,18 @@ class AgencyTotals:
     Attributes:
         subscriptions: how many had a period closed.
         periods_closed: how many periods.
-        requests: payment requests that were called for.
+        requests: payment requests to its accounts that were called for.
         amounts_micros: their totals, by currency.
+        wholesale_periods_closed: how many periods of its own, of what the platform asks it for.
+        wholesale_amounts_micros: totals of the platform's requests to it that were called for, by currency.
     """
 
     subscriptions: int = 0
     periods_closed: int = 0
     requests: int = 0
     amounts_micros: dict[str, int] = field(default_factory=dict)
+    wholesale_periods_closed: int = 0
+    wholesale_amounts_micros: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,20 @@ class Tally:
             self._subscriptions.add(subscription)
             totals.subscriptions += 1
 
+    def wholesale_period_closed(self, event: Mapping[str, Any]) -> None:
+        """Count an ``agency.cycle_closed``."""
+        self.periods_closed += 1
+        self._of(event).wholesale_periods_closed += 1
+
     def request_called_for(self, request: Mapping[str, Any]) -> None:
         """Count a payment request."""
         totals = self._of(request)
-        totals.requests += 1
+        amounts = totals.wholesale_amounts_micros
+        if request["account_id"]:
+            totals.requests += 1
+            amounts = totals.amounts_micros
         currency = request["currency"]
-        totals.amounts_micros[currency] = totals.amounts_micros.get(currency, 0) + request["total_micros"]
+        amounts[currency] = amounts.get(currency, 0) + request["total_micros"]
 
     def agencies(self) -> dict[str, AgencyTotals]:
         """Totals by agency, sorted."""

@@ -199,6 +199,38 @@ class NumberReleased(NumberEvent, kw_only=True, tag="number.released"):
     """An account has a number no longer."""
 
 
+class AgencyCycleOpened(BillingEvent, kw_only=True, tag="agency.cycle_opened"):
+    """A wholesale period of an agency has begun. The account and the subscription are empty, as in the next one."""
+
+    period_start: Time
+    period_end: Time
+    included_s: Whole
+    price_micros: Whole
+    currency: str
+    due_at: Time
+    grace_ends_at: Time
+
+
+class AgencyCycleClosed(BillingEvent, kw_only=True, tag="agency.cycle_closed"):
+    """A wholesale period of an agency is settled."""
+
+    period_start: Time
+    period_end: Time
+    calls: Whole
+    billed_s: Whole
+    cost_micros: Whole
+    reported_calls: Whole
+    reported_micros: Whole
+    usage_micros: Whole
+    included_s: Whole
+    included_used_s: Whole
+    included_micros: Whole
+    lines_micros: Whole
+    currency: str
+    due_at: Time
+    grace_ends_at: Time
+
+
 AnyBillingEvent: TypeAlias = (
     CycleOpened
     | CycleClosed
@@ -210,6 +242,8 @@ AnyBillingEvent: TypeAlias = (
     | SubscriptionChanged
     | NumberRented
     | NumberReleased
+    | AgencyCycleOpened
+    | AgencyCycleClosed
 )
 
 

@@ -1,7 +1,8 @@
 """The second fold at work: what the meter tells about agencies becomes their totals, exactly once.
 
 It runs beside the meter, as an app of its own. Its partitions are those of ``agency-events``; its state and position
-are in ``agency-ledger``, in one transaction with the alerts and with the facts that turn accounts off.
+are in ``agency-ledger``, in one transaction with the alerts, with what agencies are to be asked for and were asked for,
+and with the facts that turn accounts off.
 """
 
 from __future__ import annotations
@@ -25,12 +26,22 @@ from streams.topics import (
     AGENCY_EVENTS,
     AGENCY_LEDGER,
     ALERTS,
+    BILLING_EVENTS,
     DEAD_LETTERS,
     FORWARDED_HEADER,
+    PAYMENT_REQUESTS,
 )
 from streams.transport import RoleApp, Workers, make_app, runs
 
-NEEDS = (AGENCY_EVENTS, AGENCY_LEDGER, ACCOUNT_EVENTS, ALERTS, DEAD_LETTERS)
+NEEDS = (
+    AGENCY_EVENTS,
+    AGENCY_LEDGER,
+    ACCOUNT_EVENTS,
+    ALERTS,
+    BILLING_EVENTS,
+    PAYMENT_REQUESTS,
+    DEAD_LETTERS,
+)
 # Every transaction of every partition of the meter tells something: they are taken together.
 PAUSE_S = 0.25
 

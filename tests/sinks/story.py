@@ -11,7 +11,7 @@ from aiokafka.structs import ConsumerRecord
 
 from rating.agencies import AgencyFold
 from rating.fold import Fold
-from rating.outputs import DeadLetter
+from rating.outputs import DeadLetter, Output
 from rating.request import request_for
 from rating.seen import SeenInMemory
 from streams.topics import AGENCY_LEDGER, ALERTS, BILLING_EVENTS, LEDGER
@@ -61,20 +61,30 @@ def written(facts: Iterable[Any]) -> dict[str, list[ConsumerRecord]]:
     def write(topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> None:
         topics[topic].append(record(topic, len(topics[topic]), value, key, headers=headers))
 
-    def rate(encoded: bytes) -> None:
-        while not fold.fold(encoded, fold.position):
-            pass
-        outputs, fold.outputs[:] = list(fold.outputs), []
-        for topic, key, value in outputs:
+    def give_out(outputs: list[Output]) -> None:
+        given, outputs[:] = list(outputs), []
+        for topic, key, value in given:
             if isinstance(value, DeadLetter):
                 names = ("reason", "detail", "topic", "partition", "offset")
                 write(topic, key, value.value, [(name, str(getattr(value, name)).encode()) for name in names])
                 continue
             write(topic, key, value)
             if topic == BILLING_EVENTS and (request := request_for(json.loads(value), minor_digits)):
-                rate(json.dumps({"type": "payment_request.created", **request}).encode())
+                if request["account_id"]:
+                    rate(json.dumps({"type": "payment_request.created", **request}).encode())
+                else:
+                    add_up(json.dumps({"type": "agency.payment_request_created", **request}).encode())
+
+    def add_up(encoded: bytes) -> None:
+        agencies.fold(encoded, agencies.position)
+        give_out(agencies.outputs)
+
+    def rate(encoded: bytes) -> None:
+        while not fold.fold(encoded, fold.position):
+            pass
+        give_out(fold.outputs)
         for _, value in fold.drain_agencies():
-            agencies.fold(value, agencies.position)
+            add_up(value)
         for key, value in fold.drain_ledger():
             write(LEDGER, key, value)
         for key, value in agencies.drain_ledger():
@@ -145,4 +155,20 @@ def lives() -> list[dict[str, Any] | bytes]:
             "subscription.changed", 43, "2026-12-04T00:00:00Z", **own, subscription_id="sub_4", when="now", terms=less
         ),
         fact("subscription.paused", 44, "2026-12-05T00:00:00Z", **own, subscription_id="sub_4"),
+    ]
+
+
+def platform() -> list[dict[str, Any] | bytes]:
+    """Facts after `lives`: an agency that the platform asks for money, by the day."""
+    own = {"account": "acct_5", "agency_id": "ag_3"}
+    terms = {"currency": "USD", "rate_micros_per_minute": 30_000, "interval": "day", "price_micros": 1_000_000,
+             "included_minutes": 1}  # fmt: skip
+    head = {"type": "wholesale.set", "fact_id": "w1", "agency_id": "ag_3", "at": "2026-12-05T00:00:00Z"}
+    return [
+        subscription("2026-12-05T00:00:00Z", "acct_5", "ag_3", sub="sub_5"),
+        {**head, "terms": terms},
+        call("e1", "2026-12-05T10:01:00Z", "2026-12-05T10:00:00Z", **own),
+        call("e2", "2026-12-05T10:03:00Z", "2026-12-05T10:00:00Z", **own),
+        tick("2026-12-06T02:00:00Z"),
+        tick("2026-12-07T02:00:00Z"),
     ]

@@ -13,7 +13,7 @@ from sinks.exactly_once import Appender
 from sinks.migrate import migrate
 from sinks.tables import TABLES
 from tests.broker import ROOT
-from tests.sinks.story import lives, month, written
+from tests.sinks.story import lives, month, platform, written
 
 PAGE = (ROOT / "docs" / "clickhouse.md").read_text()
 STATEMENTS = [
@@ -33,7 +33,7 @@ def filled(engine: Path) -> Iterator[Store]:
     """The story of the other tests, in the embedded engine."""
     target = Target("chdb", "docs", folder=str(engine))
     migrate(target)
-    story = written([*month(), *lives()])
+    story = written([*month(), *lives(), *platform()])
     for table in TABLES:
         appender = Appender(Store(target), table.name)
         appender.append(0, table.chunk(story[table.topic]).columns, None)
