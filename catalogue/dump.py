@@ -74,7 +74,7 @@ def _fields(model: Model, currency: str) -> CommentedMap:
         value = getattr(model, name)
         if not field.is_required() and value == field.default:
             continue
-        if name == "overage":
+        if name in ("overage", "rate"):
             rate = f"{amount_text(value, currency)} per minute" if isinstance(value, Decimal) else value
             written[name] = "blocked" if rate is None else rate
         else:

@@ -168,6 +168,9 @@ Every = Annotated[str, BeforeValidator(spelling.every)]
 Rate = Annotated[
     Decimal | str | None, BeforeValidator(spelling.rate), PlainSerializer(_rate_text, return_type=str, when_used="json")
 ]
+PerMinute = Annotated[
+    Decimal, BeforeValidator(spelling.per_minute), PlainSerializer(_rate_text, return_type=str, when_used="json")
+]
 Increments = Annotated[str, BeforeValidator(spelling.increments)]
 Seconds = Annotated[int, BeforeValidator(spelling.seconds)]
 Longest = Annotated[int, BeforeValidator(_longest)]
@@ -182,6 +185,7 @@ LateCalls = Annotated[str, BeforeValidator(_choice("next_period", "adjust", "wri
 TaxCode = Annotated[str, BeforeValidator(_tax_code_of)]
 TaxId = Annotated[str, BeforeValidator(_tax_id_of)]
 CardId = Annotated[str, BeforeValidator(_card_id)]
+Cost = Annotated[str, BeforeValidator(_choice("card", "reported"))]
 CancelCredit = Annotated[str, BeforeValidator(_choice("none", "unused"))]
 CapName = Annotated[str, BeforeValidator(identifier)]
 CapPer = Annotated[str, BeforeValidator(_choice("period", "day"))]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from catalogue.collection import MODELS, Catalogue, Entry, Kind
 from catalogue.kinds import identifier, name
-from catalogue.model import Agency, AgencyCap, Body, Cap, NamedCap, Outcomes, Pack, Plan
+from catalogue.model import Agency, AgencyCap, Body, Cap, NamedCap, Outcomes, Pack, Plan, Wholesale
 from catalogue.nodes import Document, Problem, read
 from catalogue.nodes import Path as KeyPath
 from catalogue.spelling import hint
@@ -19,7 +19,7 @@ from catalogue.terms import currency_of
 from streams.errors import CallmeterError
 
 SECTIONS: dict[str, Kind] = {"agencies": "agency", "plans": "plan", "packs": "pack", "accounts": "account"}
-NESTED: dict[str, type[BaseModel]] = {"cap": Cap, "outcomes": Outcomes}
+NESTED: dict[str, type[BaseModel]] = {"cap": Cap, "outcomes": Outcomes, "wholesale": Wholesale}
 ARTICLES = {"agency": "an agency", "plan": "a plan", "pack": "a pack", "account": "an account"}
 
 

@@ -18,6 +18,7 @@ from catalogue.kinds import (
     CapName,
     CapPer,
     CardId,
+    Cost,
     Country,
     Currency,
     Days,
@@ -30,6 +31,7 @@ from catalogue.kinds import (
     Minutes,
     Packs,
     Percents,
+    PerMinute,
     Rate,
     Seconds,
     SignedAmount,
@@ -108,20 +110,6 @@ NamedCaps = Annotated[dict[CapName, NamedCap], AfterValidator(_not_too_many)]
 AgencyCaps = Annotated[dict[CapName, AgencyCap], AfterValidator(_not_too_many)]
 
 
-class Agency(Model):
-    """A tenant. Its time zone and currency are those of its plans, unless a plan says otherwise.
-
-    ``packs`` are those that its accounts may buy: all, none, or those named. ``caps`` are by name, over all its
-    accounts together; None says nothing of them.
-    """
-
-    name: Text
-    currency: Currency
-    timezone: Timezone = "UTC"
-    packs: Packs = True
-    caps: AgencyCaps | None = None
-
-
 class Outcomes(Model):
     """Which outcomes are billed; None means by default (answered and voicemail are). ``test`` is for test calls."""
 
@@ -132,6 +120,54 @@ class Outcomes(Model):
     failed: Flag | None = None
     canceled: Flag | None = None
     test: Flag | None = None
+
+
+class Wholesale(Model):
+    """What the platform charges an agency: its calls, and for each of its periods a price and numbers.
+
+    Attributes:
+        rate: per minute; where there is a rate card, for what no row of it matches.
+        cost: ``reported``: the cost reported with a call wins.
+        price: asked for at the start of each period, as ``every`` lays them; it includes ``included_minutes``.
+        number_price: of a number that an account rents, a period.
+    """
+
+    currency: Currency | None = None
+    timezone: Timezone | None = None
+    rate: PerMinute | None = None
+    rate_card: CardId | None = None
+    increments: Increments = "1/1"
+    minimum_s: Seconds = 0
+    connection_fee: Amount = ZERO
+    outcomes: Outcomes = Outcomes()
+    cost: Cost = "card"
+    every: Every = "1 month"
+    price: Amount = ZERO
+    included_minutes: Minutes = 0
+    number_price: Amount = ZERO
+    due_days: Days = 0
+    grace_days: Days = 0
+
+    @model_validator(mode="after")
+    def _has_rates(self) -> Self:
+        if self.rate is None and self.rate_card is None:
+            raise ValueError("must have rate or rate_card (or both)")
+        return self
+
+
+class Agency(Model):
+    """A tenant. Its time zone and currency are those of its plans, unless a plan says otherwise.
+
+    ``packs`` are those that its accounts may buy: all, none, or those named. ``caps`` are by name, over all its
+    accounts together; None says nothing of them. ``wholesale`` is what the platform charges it; None says nothing.
+    """
+
+    name: Text
+    currency: Currency
+    timezone: Timezone = "UTC"
+    packs: Packs = True
+    caps: AgencyCaps | None = None
+    wholesale: Wholesale | None = None
 
 
 class Cap(Model):

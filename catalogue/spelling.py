@@ -107,6 +107,15 @@ def rate(value: Any) -> Decimal | str | None:
     raise ValueError(f"must be {RATE}")
 
 
+def per_minute(value: Any) -> Decimal:
+    """A rate per minute that is no word."""
+    text = value.strip().lower() if isinstance(value, str) else ""
+    match = _rate(text)
+    if not match or not _amount(match[1]):
+        raise ValueError("must be a rate such as 0.03 per minute")
+    return amount(match[1])
+
+
 def every(value: Any) -> str:
     """A billing interval in its one spelling: ``1 month``, ``2 weeks``."""
     match = _every(value.strip().lower()) if isinstance(value, str) else None

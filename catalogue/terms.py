@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from catalogue.model import MONEY, Agency, AgencyCap, Cap, NamedCap, Pack, Plan
+from catalogue.model import MONEY, Agency, AgencyCap, Cap, NamedCap, Pack, Plan, Wholesale
 from catalogue.spelling import interval, micros
 
 VERSION_DIGITS = 16
@@ -95,3 +95,26 @@ def terms_of(name: str, plan: Plan, agency: Agency) -> dict[str, Any]:
     content = json.dumps(terms, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     version = hashlib.sha256(content.encode()).hexdigest()[:VERSION_DIGITS]
     return {"plan": name, "plan_version": version, **terms}
+
+
+def wholesale_terms_of(wholesale: Wholesale, agency: Agency) -> dict[str, Any]:
+    """What the platform charges an agency, as it stands in facts."""
+    unit, count = interval(wholesale.every)
+    return {
+        "currency": wholesale.currency or agency.currency,
+        "rate_card": wholesale.rate_card,
+        "rate_micros_per_minute": None if wholesale.rate is None else micros(wholesale.rate),
+        "increments": wholesale.increments,
+        "minimum_s": wholesale.minimum_s,
+        "connection_fee_micros": micros(wholesale.connection_fee),
+        "outcomes": wholesale.outcomes.model_dump(exclude_none=True),
+        "cost_policy": wholesale.cost,
+        "interval": unit,
+        "interval_count": count,
+        "timezone": wholesale.timezone or agency.timezone,
+        "price_micros": micros(wholesale.price),
+        "included_minutes": wholesale.included_minutes,
+        "number_price_micros": micros(wholesale.number_price),
+        "due_days": wholesale.due_days,
+        "grace_days": wholesale.grace_days,
+    }

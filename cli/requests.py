@@ -1,4 +1,4 @@
-"""`callmeter requests`: what accounts are asked to pay, and whether they did."""
+"""`callmeter requests`: what accounts, and agencies, are asked to pay, and whether they did."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cli import output
-from cli.writing import AtOption, IdOption, show, time_of, write
+from cli.writing import AtOption, IdOption, Written, show, time_of, write
 
 if TYPE_CHECKING:
     from jobs.requests import Request
+    from streams.settings import Settings
 
 Id = Annotated[str, typer.Argument(metavar="REQUEST", help="A payment request's id, or how only its id begins.")]
 AccountOption = Annotated[str | None, typer.Option("--account", help="Only those of this account.")]
@@ -34,9 +35,10 @@ def list_(
     agency: Annotated[str | None, typer.Option(help="Only those of this agency.")] = None,
     status: Annotated[str | None, typer.Option(help="pending, paid, overdue, failed or canceled.")] = None,
     kind: Annotated[str | None, typer.Option(help="cycle, usage, pack or one_time.")] = None,
+    wholesale: Annotated[bool, typer.Option("--wholesale", help="Only those of the platform to agencies.")] = False,
     json: output.JsonOption = False,
 ) -> None:
-    """Show payment requests, by due date."""
+    """Show payment requests, by due date. Those of the platform to an agency have no account."""
     import uvloop
 
     from cli.invoice import requests_table
@@ -44,7 +46,8 @@ def list_(
 
     _one_of("--status", status, ("pending", "paid", "overdue", "failed", "canceled"))
     _one_of("--kind", kind, ("cycle", "usage", "pack", "one_time"))
-    found = uvloop.run(read_requests(output.settings(), account_id=account, agency_id=agency, status=status, kind=kind))
+    asked = "" if wholesale else account
+    found = uvloop.run(read_requests(output.settings(), account_id=asked, agency_id=agency, status=status, kind=kind))
     if json:
         output.print_json(found)
     else:
@@ -126,12 +129,38 @@ def _settle(
     request_id = found["payment_request_id"]
     own_id = settling_id(request_id, status) if fact_id is None else check_fact_id(fact_id)
 
-    def make(view: Any) -> dict[str, Any]:
-        return settled(found, status, when, own_id, reference, note)
-
-    written = uvloop.run(write(settings, found["account_id"], own_id, make))
+    fact = settled(found, status, when, own_id, reference, note)
+    if found["account_id"]:
+        written = uvloop.run(write(settings, found["account_id"], own_id, lambda _: fact))
+    else:
+        written = uvloop.run(_settle_of_agency(settings, found, fact))
     amount = micros_text(found["total_micros"], found["currency"])
-    show(written, f"{request_id} of {found['account_id']} ({amount}) is {status}", json)
+    show(written, f"{request_id} of {found['account_id'] or found['agency_id']} ({amount}) is {status}", json)
+
+
+async def _settle_of_agency(settings: Settings, found: Request, fact: dict[str, Any]) -> Written:
+    """Judge it by the request as it stands, then write it to where agencies are added up."""
+    from catalogue.facts import encode
+    from rating.agency_facts import AgencyRequestSettled, decode
+    from rating.books import Refusal
+    from rating.payments import settled
+    from streams.errors import Refused
+    from streams.producer import FactProducer
+    from streams.topics import AGENCY_EVENTS
+
+    if found["status"] == fact["status"]:
+        return Written(fact, sent=False, checked=True)
+    encoded = encode(fact)
+    decoded = decode(encoded)
+    assert isinstance(decoded, AgencyRequestSettled)
+    try:
+        settled(found, decoded)
+    except Refusal as refusal:
+        raise Refused(f"{refusal.reason}: {refusal}") from None
+    async with FactProducer(settings, AGENCY_EVENTS) as producer:
+        await producer.send(found["agency_id"], encoded)
+        await producer.flush()
+    return Written(fact, sent=True, checked=True)
 
 
 def _one_of(option: str, given: str | None, allowed: tuple[str, ...]) -> None:

@@ -1,8 +1,9 @@
 """Closing: bring the time to a given instant, and wait until everything that follows has happened.
 
 All is decided from the log. A tick is written to every partition. The meter's ledgers tell when it is rated, and with
-it every period that was due is closed; those of the agencies tell the same of what the meter told them. The billing events given out by then tell which requests have to be raised, and
-the topic of payment requests which ones were. Whatever the billing job had not got round to before is waited for too.
+it every period that was due is closed; the ledgers of agencies tell the same of what the meter told about them. The
+billing events given out by then tell which requests have to be raised, and the topic of payment requests which ones
+were. Whatever the billing job had not got round to before is waited for too.
 
 Memory is bounded by the requests of one closing, a few hundred bytes each.
 """

@@ -30,14 +30,15 @@ async def read_requests(
     Args:
         settings: checked settings.
         prefix: what their ids begin with.
-        account_id: only those of this account; then only its partition is read.
+        account_id: only those of this account; then only its partition is read. Empty: those of the platform to
+            agencies.
         fields: only those with these values; None for any.
 
     Raises:
         BrokerUnreachable, TopicMissing: there is nothing to read from.
     """
     count = await check_topics(settings, [PAYMENT_REQUESTS])
-    partitions = None if account_id is None else [partition_of(account_id.encode(), count)]
+    partitions = None if not account_id else [partition_of(account_id.encode(), count)]
     wanted = {name: value for name, value in {**fields, "account_id": account_id}.items() if value is not None}
     begins = prefix.encode()
     # Ids are unique in their account only.
@@ -107,10 +108,11 @@ def settled(
         reference: of the payment, such as a wire's number.
         note: for people.
     """
+    of_account = {"account_id": request["account_id"]} if request["account_id"] else {}
     return {
-        "type": "payment_request.settled",
+        "type": "payment_request.settled" if of_account else "agency.payment_request_settled",
         "fact_id": fact_id,
-        "account_id": request["account_id"],
+        **of_account,
         "agency_id": request["agency_id"],
         "payment_request_id": request["payment_request_id"],
         "at": time_text(at),

@@ -298,8 +298,10 @@ class AgencyFold:
 
     def _request(self, agency: Agency, fact: AgencyRequestCreated | AgencyRequestSettled) -> None:
         """The life of a payment request to an agency, as of one to an account."""
-        requests = self._changed_history(agency).requests
-        request_id = fact.payment_request_id
+        history = self._history(agency)
+        if fact.fact_id in history.fact_ids:
+            return
+        requests, request_id = history.requests, fact.payment_request_id
         known = requests.get(request_id)
         if isinstance(fact, AgencyRequestCreated):
             if known is not None:
@@ -309,6 +311,7 @@ class AgencyFold:
             raise Refusal("unknown_request", f"the agency has no payment request {request_id}")
         else:
             request = settled(known, fact)
+        self._changed_history(agency).fact_ids.add(fact.fact_id)
         requests[request_id] = request["status"] if request["status"] in FINAL else request
         value = {**request, "source_partition": self.partition, "source_offset": self._offset}
         self.outputs.append((PAYMENT_REQUESTS, request_id.encode(), encode(value)))
@@ -444,6 +447,11 @@ class AgencyFold:
             self.facts.append(encode(access))
         self._schedule(agency)
         self._touched[agency.agency_id] = agency
+
+    def numbers_of(self, agency_id: str) -> int:
+        """How many numbers the accounts of an agency rent now."""
+        of_agency = self._rentals.get(agency_id, {})
+        return sum(one.released_at is None for rentals in of_agency.values() for one in rentals)
 
     # -- what is not folded
 

@@ -108,7 +108,8 @@ class AgencyHistory(msgspec.Struct, array_like=True, kw_only=True):
     """The cold state of an agency: what is between it and the platform.
 
     Attributes:
-        versions: its wholesale terms, ascending by ``at``; ``fact_ids`` of the facts that set them.
+        versions: its wholesale terms, ascending by ``at``; ``fact_ids`` of the facts that set them, and of those of
+            its requests.
         lines: lines that wait for its next payment request.
         requests: its payment requests by id: whole while they can still change, afterwards only their final status.
     """

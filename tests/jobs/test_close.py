@@ -76,12 +76,16 @@ async def test_the_report_counts_by_agency_and_currency_what_this_closing_did(se
                 "periods_closed": 2,
                 "requests": 8,
                 "amounts_micros": {"USD": 2 * (2 * 49_000_000 + 9_000_000 + 2_410_000)},
+                "wholesale_periods_closed": 0,
+                "wholesale_amounts_micros": {},
             },
             "ag_2": {
                 "subscriptions": 1,
                 "periods_closed": 1,
                 "requests": 2,
                 "amounts_micros": {"JPY": 9_000_000 + 2_000_000},
+                "wholesale_periods_closed": 0,
+                "wholesale_amounts_micros": {},
             },
         }
         code, report, _ = close(settings, "--until", "2026-12-05T00:00:00Z")
