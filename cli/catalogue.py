@@ -197,6 +197,8 @@ def _details(change: Change) -> list[str]:
         lines.insert(0, "sold again")
     if change.caps is not None:
         lines.append("caps are set when it is subscribed" if change.caps_wait else "caps are set at once")
+    if change.entry.kind == "agency" and change.fields.get("wholesale", (None, None))[1] is not None:
+        lines.append(f"wholesale is in force by `callmeter wholesale set {change.entry.id} --at TIME`")
     if change.new_terms is not None:
         if not change.fields and change.action == "change":
             lines.append("terms change with the agency")

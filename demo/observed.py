@@ -65,6 +65,7 @@ class Observed:
         self.closed: Counter[str] = Counter()
         self.unasked: Counter[str] = Counter()
         self.requests: dict[tuple[str, str], dict[str, Any]] = {}
+        self.wholesale: Counter[str] = Counter()
         self.top_ups = 0
         self.alerts: deque[dict[str, Any]] = deque(maxlen=6)
         self.alerts_told: Counter[tuple[str, int]] = Counter()
@@ -138,6 +139,10 @@ class Observed:
             self.story.append((event["at"], "access", event["reason"], event))
 
     def _billing(self, event: dict[str, Any]) -> None:
+        if event["type"] == "agency.cycle_closed":
+            self.wholesale[event["currency"]] += event["usage_micros"]
+        if not event["account_id"]:
+            return
         asked = sum(one["amount_micros"] for one in event.get("lines", ()) if one["kind"] in USAGE_KINDS)
         if event["type"] == "cycle.closed":
             asked += event["usage_micros"] + event["adjustments_micros"]
@@ -152,10 +157,10 @@ class Observed:
             self.story.append((event["at"], "billing", event["type"], event))
 
     def lines(self, *kinds: str) -> dict[str, int]:
-        """What payment requests ask for in lines of these kinds, in micros by currency."""
+        """What payment requests ask accounts for in lines of these kinds, in micros by currency."""
         found: Counter[str] = Counter()
-        for request in self.requests.values():
-            for one in request["lines"]:
+        for (account_id, _), request in self.requests.items():
+            for one in request["lines"] if account_id else ():
                 if one["kind"] in kinds:
                     found[request["currency"]] += one["amount_micros"]
         return dict(found)

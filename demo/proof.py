@@ -152,6 +152,7 @@ def _sums(observed: Observed, asked: dict[str, int], clickhouse: dict[str, dict[
         Check("rated = usage of closed periods", rated, present(observed.closed)),
         Check("rated = lines of usage requests", rated, asked),
         Check("rated = sums in ClickHouse", rated, _column(clickhouse, "amount_micros")),
+        Check("wholesale cost = usage of agencies", present(_costs(observed)), present(observed.wholesale)),
         Check("rated - cost = its margin", present(margins), _column(clickhouse, "margin_micros")),
     ]
 

@@ -141,7 +141,8 @@ def requests_screen(observed: Observed) -> Screen:
     counts: Counter[tuple[str, str, str]] = Counter()
     for request in observed.requests.values():
         by_itself = request["payment_request_id"].startswith("pack:topup:")
-        key = (f"{request['kind']}, top-up" if by_itself else request["kind"], request["status"], request["currency"])
+        kind = f"{request['kind']}, top-up" if by_itself else request["kind"]
+        key = (kind if request["account_id"] else f"{kind}, of an agency", request["status"], request["currency"])
         counts[key] += 1
         totals[key] += request["total_micros"]
     screen = Screen("Payment requests", "kind*", "status*", "requests", "total", "in*")

@@ -7,7 +7,7 @@ from decimal import Decimal
 from hypothesis import strategies as st
 
 from catalogue.collection import Catalogue, Entry
-from catalogue.model import MEASURES, MONEY, Account, Agency, AgencyCap, Cap, NamedCap, Outcomes, Pack, Plan
+from catalogue.model import MEASURES, MONEY, Account, Agency, AgencyCap, Cap, NamedCap, Outcomes, Pack, Plan, Wholesale
 
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,8}", fullmatch=True)
 IDS = st.text(
@@ -85,6 +85,25 @@ def plans(agency, packs):
     )
 
 
+def wholesales():
+    """What a platform may charge an agency."""
+    return st.builds(
+        Wholesale,
+        rate=AMOUNTS.map(lambda rate: f"{rate:f} per minute"),
+        rate_card=st.none() | st.just("0" * 32),
+        currency=st.none() | CURRENCIES,
+        timezone=st.none() | ZONES,
+        cost=st.sampled_from(["card", "reported"]),
+        outcomes=st.builds(Outcomes, answered=FLAGS, test=FLAGS),
+        every=st.sampled_from(["1 month", "2 weeks", "1 day"]),
+        price=AMOUNTS,
+        included_minutes=MINUTES,
+        number_price=AMOUNTS,
+        connection_fee=AMOUNTS,
+        due_days=DAYS,
+    )
+
+
 @st.composite
 def catalogues(draw):
     """A catalogue of one or two agencies; names may be the same in both, accounts not."""
@@ -100,6 +119,7 @@ def catalogues(draw):
             timezone=draw(ZONES),
             packs=draw(assigned),
             caps=draw(named_caps(AgencyCap)),
+            wholesale=draw(st.none() | wholesales()),
         )
         entries.append(Entry(agency, "agency", agency, body))
         for name in packs:

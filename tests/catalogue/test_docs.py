@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from catalogue.load import load, loads
-from catalogue.model import Account, Agency, AgencyCap, Cap, Outcomes, Pack, Plan
+from catalogue.model import Account, Agency, AgencyCap, Cap, Outcomes, Pack, Plan, Wholesale
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "catalogue.md").read_text()
@@ -20,7 +20,7 @@ def test_an_example_of_the_page_is_valid(example):
     assert loads(example).agencies()
 
 
-@pytest.mark.parametrize("model", [Agency, Plan, Pack, Account, Cap, AgencyCap, Outcomes])
+@pytest.mark.parametrize("model", [Agency, Plan, Pack, Account, Cap, AgencyCap, Outcomes, Wholesale])
 def test_every_key_is_on_the_page(model):
     for key in model.model_fields:
         assert re.search(rf"[`{{ ]{key}[`:]", PAGE), key

@@ -1,12 +1,14 @@
 """The terms that a plan freezes are what the meter reads, whole."""
 
+import re
+
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from catalogue.load import CatalogueError, loads
-from catalogue.terms import terms_of
-from rating.terms import Terms
+from catalogue.terms import terms_of, wholesale_terms_of
+from rating.terms import Terms, WholesaleTerms
 from tests.catalogue.strategies import catalogues
 from tests.catalogue.test_load import AGENCY, GOOD
 
@@ -116,3 +118,34 @@ def test_a_plan_names_its_rate_card_and_may_have_no_rate_beside_it():
 def test_a_card_is_named_by_its_id(fields, message):
     with pytest.raises(CatalogueError, match=message):
         terms(fields)
+
+
+def test_wholesale_of_an_agency_is_what_the_meter_takes():
+    written = loads(
+        "agencies:\n  acme: {name: Acme, currency: USD, timezone: Europe/Berlin, wholesale: {rate: 0.03 per minute, "
+        "cost: reported, every: 2 weeks, price: 30.00, included_minutes: 10, number_price: 1.5}}\n"
+    )
+    agency = written.agency("acme")
+    found = wholesale_terms_of(agency.wholesale, agency)
+    terms = msgspec.convert(found, WholesaleTerms)
+    assert found == {name: getattr(terms, name) for name in found} | {"outcomes": {}}
+    assert (terms.rate_micros_per_minute, terms.price_micros, terms.number_price_micros) == (
+        30_000, 30_000_000, 1_500_000,
+    )  # fmt: skip
+    assert (terms.interval, terms.interval_count, terms.timezone, terms.cost_policy) == (
+        "week", 2, "Europe/Berlin", "reported",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wholesale", "why"),
+    [
+        ("{price: 1}", "must have rate or rate_card (or both)"),
+        ("{rate: 0.03}", "must be a rate such as 0.03 per minute"),
+        ("{rate: blocked}", "must be a rate such as 0.03 per minute"),
+        ("{rate: 1/min, costs: card}", "not a key of wholesale"),
+    ],
+)
+def test_wholesale_that_is_wrong_says_why(wholesale, why):
+    with pytest.raises(CatalogueError, match=re.escape(why)):
+        loads(f"agencies:\n  acme: {{name: Acme, currency: USD, wholesale: {wholesale}}}\n")

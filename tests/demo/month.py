@@ -46,7 +46,8 @@ def rated(platform: Platform) -> Observed:
             continue
         observed.take(topic, value)
         if topic == BILLING_EVENTS and (request := request_for(value, minor_digits)):
-            created = {"type": "payment_request.created", **request, "gateway": "manual", "external_id": None}
+            kind = "payment_request.created" if request["account_id"] else "agency.payment_request_created"
+            created = {"type": kind, **request, "gateway": "manual", "external_id": None}
             requests.append(json.dumps(created).encode())
     return observed
 

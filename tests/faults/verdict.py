@@ -12,13 +12,22 @@ from typing import Any
 
 from aiokafka.structs import ConsumerRecord
 
+from jobs.agencies import wholesale_of
 from jobs.reading import TopicReader
 from rating.agencies import totals_row
 from rating.ledger import ACCOUNT, decode_account
 from sinks.clickhouse import Store, parse_dsn
 from sinks.tables import REJECTS, TABLES
 from streams.settings import Settings
-from streams.topics import ACCOUNT_EVENTS, AGENCY_LEDGER, ALERTS, LEDGER
+from streams.topics import (
+    ACCOUNT_EVENTS,
+    AGENCY_LEDGER,
+    ALERTS,
+    BILLING_EVENTS,
+    LEDGER,
+    PAYMENT_REQUESTS,
+    RATED_CALLS,
+)
 from tests.faults.gateway import external_id_of
 from tests.faults.truth import SUMS, Digests, Group, Output, PartitionTruth, Truth
 from tests.oracle.book import Account
@@ -31,6 +40,8 @@ DAILY = """
     SELECT toStartOfDay(ended_at), sum(amount_micros) AS amount_micros FROM rated_calls
     GROUP BY agency_id, toStartOfDay(ended_at), account_id, subscription_id, period_start, currency
 """
+# What is said of agencies as a whole has an empty account there.
+OF_AGENCIES = (ALERTS, BILLING_EVENTS, PAYMENT_REQUESTS)
 Say = Callable[[str], None]
 
 
@@ -80,7 +91,8 @@ async def judge(
     """
     verdict, truth, found = Verdict(), Truth(), Digests()
     bounds: dict[tuple[str, int], tuple[int, int]] = {}
-    agency_alerts: Counter[str] = Counter()
+    of_agencies: Counter[str] = Counter()
+    asked = 0
     for partition in range(partitions):
         say(f"the oracle prices partition {partition}")
         folding = PartitionTruth(truth, partition, partitions)
@@ -98,14 +110,16 @@ async def judge(
             count, last = 0, -1
             async for record in _records(settings, topic, partitions, partition):
                 output = output_of(topic, record)
-                if topic == ALERTS and output["value"]["type"] == "agency_cap":
-                    agency_alerts[output["value"]["alert_id"]] += 1
+                if topic in OF_AGENCIES and not output["value"]["account_id"]:
+                    of_agencies[said_of_agency(output["value"])] += 1
+                    asked += output["value"].get("usage_micros", 0)
                 else:
                     found.take(output)
                 count, last = count + 1, record.offset
             bounds[topic, partition] = count, last
-    if said_twice := [alert for alert, times in agency_alerts.items() if times > 1]:
-        verdict.blame("alerts of agencies were given out more than once", said_twice)
+    if said_twice := [said for said, times in of_agencies.items() if times > 1]:
+        verdict.blame("alerts, periods or requests of agencies were given out more than once", said_twice)
+    await _judge_wholesale(settings, partitions, asked, verdict)
     verdict.records, verdict.calls, verdict.rated = truth.records, truth.calls, truth.rated
     verdict.accounts = len(truth.accounts)
     wrong = {group for group in truth.outputs.found.keys() | found.found.keys()
@@ -194,6 +208,29 @@ async def _judge_ledger(settings: Settings, partitions: int, truth: Truth, verdi
     if wrong:
         verdict.blame("accounts in the ledger are wrong", wrong.values())
     return set(wrong)
+
+
+def said_of_agency(value: Mapping[str, Any]) -> str:
+    """What an alert, a billing event or a request of an agency is known by."""
+    if "alert_id" in value:
+        return str(value["alert_id"])
+    if "payment_request_id" in value:
+        return f"{value['payment_request_id']} {value['status']}"
+    return f"{value['type']} {value['agency_id']} {value['period_start']}"
+
+
+async def _judge_wholesale(settings: Settings, partitions: int, asked: int, verdict: Verdict) -> None:
+    """What closed periods of agencies asked for, and open ones will, is what their calls cost."""
+    cost = still_open = 0
+    async with TopicReader(settings, RATED_CALLS, partitions) as reader:
+        async for record in reader.read_all():
+            call = json.loads(record.value)
+            cost += call["cost_micros"] if "cost_source" in call else 0
+    for agency_id in ("ag_0", "ag_1"):
+        for period in (await wholesale_of(settings, agency_id))["periods"]:
+            still_open += period["cost_micros"] + period["reported_micros"]
+    if asked + still_open != cost:
+        verdict.blame(f"calls cost agencies {cost}; asked for are {asked}, and {still_open} in open periods")
 
 
 async def _judge_agencies(settings: Settings, partitions: int, truth: Truth, verdict: Verdict) -> None:
