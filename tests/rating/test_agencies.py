@@ -120,6 +120,7 @@ def test_totals_are_the_sums_of_rated_calls_whatever_the_partitions_and_transact
 def restored(agencies, partitions):
     """The same fold, out of a ledger that has its state."""
     agencies._touched = dict(agencies.agencies)
+    agencies._touched_histories = set(agencies.histories)
     again = AgencyFold(agencies.partition, partitions)
     for key, value in agencies.drain_ledger():
         again.restore(key, value)
@@ -279,3 +280,71 @@ def test_an_older_fact_changes_nothing():
 )
 def test_caps_that_make_no_sense_are_no_fact(caps):
     assert [letter["reason"] for letter in outputs(caps_set(1, *caps))["dead-letters"]] == ["malformed"]
+
+
+WHOLESALE = {
+    "currency": "USD", "rate_micros_per_minute": 30_001, "increments": "6/6", "interval": "week", "price_micros": 7,
+    "included_minutes": 3, "number_price_micros": 1_000_000,
+}  # fmt: skip
+
+
+def wholesale_set(number, at="2026-11-02T00:00:00Z", agency="ag_1", **terms):
+    terms = {**WHOLESALE, **terms}
+    return {"type": "wholesale.set", "fact_id": f"w{number}", "agency_id": agency, "at": at, "terms": terms}
+
+
+def told_of_billing(world):
+    outputs = [output for agencies in world.agencies for output in agencies.outputs if output[0] == "billing-events"]
+    return [msgspec.json.decode(value) for _, _, value in outputs]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.randoms(use_true_random=True), st.integers(1, 4), st.booleans())
+def test_an_agency_is_asked_for_what_its_calls_cost_in_whatever_order_partitions_deliver(random, partitions, restores):
+    world, accounts = World(partitions), [f"acct_{number}" for number in range(6)]
+    home = {account: partition_of(account.encode(), partitions) for account in accounts}
+    asked = []
+
+    def everywhere(fact):
+        for partition in random.sample(range(partitions), partitions):
+            world.send(partition, encode([fact])[0])
+            if random.random() < 0.7:
+                world.commit(partition)
+
+    everywhere({"type": "rules.set", "at": "2026-11-01T00:00:00Z", "max_future_s": 3_000_000})
+    everywhere(tick("2026-11-01T00:00:00Z"))
+    for account in accounts:
+        world.send(home[account], encode([subscription("2026-11-01T00:00:00Z", account, sub=f"sub_{account}")])[0])
+    everywhere(wholesale_set(1))
+    for day in range(2, 30):
+        if day == 11:
+            everywhere(wholesale_set(2, "2026-11-11T12:00:00Z", rate_micros_per_minute=70_000, interval="day"))
+        for number in range(random.randrange(6)):
+            account, ended = random.choice(accounts), random.randint(max(2, day - 9), day)
+            minute = f"{random.randrange(60):02}"
+            fact = call(
+                f"{day}-{number}", account=account, answered=f"2026-11-{ended:02}T10:00:00Z",
+                ended=f"2026-11-{ended:02}T10:{minute}:01Z", cost_micros=random.choice((None, 5_000)),
+            )  # fmt: skip
+            world.send(home[account], encode([fact])[0])
+        everywhere(tick(f"2026-11-{day:02}T23:00:00Z"))
+        asked += told_of_billing(world)
+        world.settle()
+        if restores:
+            world.agencies = [restored(agencies, partitions) for agencies in world.agencies]
+    for partition in range(partitions):
+        world.commit(partition)
+    everywhere(tick("2026-12-20T00:00:00Z"))
+    for partition in range(partitions):
+        world.commit(partition)
+    asked += told_of_billing(world)
+    closed = [event for event in asked if event["type"] == "agency.cycle_closed"]
+    costs = [one for one in world.rated if one.get("cost_source")]
+    assert sum(event["usage_micros"] for event in closed) == sum(one["cost_micros"] for one in costs)
+    assert sum(event["calls"] + event["reported_calls"] for event in closed) == len(costs)
+    opened = [event["period_start"] for event in asked if event["type"] == "agency.cycle_opened"]
+    assert len(opened) == len(set(opened))
+    # Weeks until the one is over that the other terms were set in, then days.
+    assert [event["period_start"][:10] for event in closed[:4]] == [
+        "2026-11-02", "2026-11-09", "2026-11-16", "2026-11-17",
+    ]  # fmt: skip
