@@ -11,8 +11,7 @@ from cli import output
 if TYPE_CHECKING:
     from streams.settings import Settings
 
-
-STATES = ("trialing", "active", "paused", "canceled")
+STATES = ("trialing", "active", "paused", "past_due", "blocked", "canceled")
 
 
 def register(app: typer.Typer) -> None:
@@ -81,7 +80,8 @@ def show(
                 "(a new one shows after its first fact was rated and stored)"
             )
         requests = store.rows(
-            "SELECT payment_request_id, kind, status, total_micros, currency, due_at FROM payment_requests_current"
+            "SELECT payment_request_id, number, kind, status, total_micros, left_micros, currency, due_at"
+            " FROM payment_requests_current"
             " WHERE account_id = {account:String} AND status NOT IN ('paid', 'canceled') ORDER BY due_at",
             of,
         )
@@ -144,6 +144,7 @@ def _show(row: dict[str, Any], requests: list[dict[str, Any]], alerts: list[dict
     told = {
         "agency": row["agency_id"],
         "subscription": f"{row['subscription_id']} ({row['status']})",
+        **({"banner": row["banner"]} if row["banner"] else {}),
         "plan": row["plan"],
         "next plan": _next_plan(row),
         "ends": time_text(row["ends_at"]),
@@ -167,7 +168,7 @@ def _show(row: dict[str, Any], requests: list[dict[str, Any]], alerts: list[dict
         told["next request"] = f"{money_text(row['waiting_micros'], currency)} waits for it"
     lines = [(name, text) for name, text in told.items() if text]
     for request in requests:
-        amount = money_text(request["total_micros"], request["currency"])
+        amount = money_text(request["left_micros"], request["currency"])
         due = f"{amount}, due {time_text(request['due_at'])} ({request['payment_request_id']})"
         lines.append((f"request {request['status']}", due))
     for alert in alerts:

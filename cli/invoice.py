@@ -10,8 +10,10 @@ from cli import output
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
 WIDEST = 1_000
+TITLES = {"credit_note": "Credit note", "refund": "Refund"}
 
 
 def requests_table(requests: Iterable[dict[str, Any]]) -> None:
@@ -20,18 +22,21 @@ def requests_table(requests: Iterable[dict[str, Any]]) -> None:
     from rich.text import Text
 
     table = Table(title="Payment requests", title_justify="left", header_style="bold")
-    for column in ("request", "account", "kind", "status"):
+    for column in ("request", "number", "account", "kind", "status"):
         table.add_column(column, no_wrap=True)
-    table.add_column("total", justify="right", no_wrap=True)
+    for column in ("total", "left"):
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("due", no_wrap=True)
     table.add_column("reference")
     for one in requests:
         cells = (
             one["payment_request_id"],
+            one["number"] or "",
             one["account_id"],
             one["kind"],
             one["status"],
             micros_text(one["total_micros"], one["currency"]),
+            _amount(one["left_micros"], one["currency"]) if one["left_micros"] else "",
             one["due_at"][:10],
             one["reference"] or "",
         )
@@ -39,8 +44,8 @@ def requests_table(requests: Iterable[dict[str, Any]]) -> None:
     _print(table)
 
 
-def invoice(request: dict[str, Any]) -> None:
-    """Print one payment request: who, when, what for, how much."""
+def invoice(request: dict[str, Any], corrections: Iterable[dict[str, Any]] = ()) -> None:
+    """Print one payment request: who, when, what for, how much; then what became of it, and what corrects it."""
     from rich.table import Table
     from rich.text import Text
 
@@ -54,12 +59,36 @@ def invoice(request: dict[str, Any]) -> None:
         amount = _amount(line["amount_micros"], currency)
         lines.add_row(Text(line["description"]), quantity_text(line["quantity"], line["unit"]), price, amount)
     lines.add_section()
-    for name, field in (("Subtotal", "subtotal"), ("Rounding", "rounding"), ("Tax", "tax")):
+    tax = "Tax, included" if request["tax_included"] else "Tax"
+    for name, field in (("Subtotal", "subtotal"), ("Rounding", "rounding"), (tax, "tax")):
         lines.add_row("", "", name, _amount(request[f"{field}_micros"], currency))
     lines.add_row("", "", f"Total {currency}", _amount(request["total_micros"], currency), style="bold")
-    _print(
-        Text(f"Payment request {request['payment_request_id']}", style="bold"), Text(), _head(request), Text(), lines
-    )
+    if request["credited_micros"]:
+        lines.add_row("", "", "Credited", _amount(-request["credited_micros"], currency))
+    if request["credited_micros"] and request["left_micros"]:
+        lines.add_row("", "", "Left to pay", _amount(request["left_micros"], currency), style="bold")
+    title = Text(f"{TITLES.get(request['kind'], 'Payment request')} {request['payment_request_id']}", style="bold")
+    parts: list[RenderableType] = [title, Text(), _head(request), Text(), lines]
+    events = _events(request, corrections)
+    _print(*parts, *((Text(), events) if events.row_count else ()))
+
+
+def _events(request: dict[str, Any], corrections: Iterable[dict[str, Any]]) -> Table:
+    """What became of a request, in the order of time."""
+    from rich.table import Table
+    from rich.text import Text
+
+    told = [(one["at"], one["status"], one) for one in request["changes"]]
+    for one in corrections:
+        text = f"{TITLES[one['kind']].lower()} {_amount(-one['total_micros'], one['currency'])}"
+        told.append((one["created_at"], f"{text} ({one['number'] or one['payment_request_id']})", one))
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
+    for column in ("When", "What", "By", "Reference", "Note"):
+        table.add_column(column)
+    for at, what, one in sorted(told, key=lambda each: each[0]):
+        cells = (time_text(at), what, one["actor"] or "", one["reference"] or "", one["note"] or "")
+        table.add_row(*map(Text, cells))
+    return table
 
 
 def _head(request: dict[str, Any]) -> RenderableType:
@@ -73,11 +102,14 @@ def _head(request: dict[str, Any]) -> RenderableType:
         "Agency": request["agency_id"],
         "Account": request["account_id"],
         "Subscription": request["subscription_id"],
+        "Number": request["number"],
+        "Corrects": request["corrects"],
         "Kind": request["kind"],
         "Period": period,
         "Raised": time_text(request["created_at"]),
         "Due": time_text(request["due_at"]),
         "Grace ends": time_text(request["grace_ends_at"]),
+        "Overdue since": time_text(request["overdue_at"]) if request["overdue_at"] else None,
         "Status": request["status"],
         "Paid": time_text(request["paid_at"]) if request["paid_at"] else None,
         "Reference": request["reference"],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cli import output
-from cli.writing import AtOption, IdOption, Written, show, time_of, write
+from cli.writing import AccountArgument, AtOption, IdOption, Written, show, time_of, write
 
 if TYPE_CHECKING:
     from jobs.requests import Request
@@ -17,16 +17,23 @@ Id = Annotated[str, typer.Argument(metavar="REQUEST", help="A payment request's 
 AccountOption = Annotated[str | None, typer.Option("--account", help="Only those of this account.")]
 Reference = Annotated[str | None, typer.Option(help="Of the payment, such as a wire's number.")]
 Note = Annotated[str | None, typer.Option(help="For people.")]
+ActorOption = Annotated[str | None, typer.Option("--actor", help="Who says so; default: the user of this machine.")]
+AmountOption = Annotated[str | None, typer.Option("--amount", help="In the request's currency: 10.00; default: all.")]
+DescriptionOption = Annotated[str, typer.Option("--description", help="The line that the account reads.")]
+KINDS = ("cycle", "usage", "pack", "one_time", "credit_note", "refund")
 
 
 def register(app: typer.Typer) -> None:
     """Adds the group ``requests``."""
-    group = typer.Typer(help="Look at payment requests, and settle them.", no_args_is_help=True)
+    group = typer.Typer(help="Look at payment requests, settle and correct them.", no_args_is_help=True)
     group.command("list")(list_)
     group.command("show")(show_one)
+    group.command("create")(create)
     group.command("mark-paid")(mark_paid)
     group.command("mark-failed")(mark_failed)
     group.command("cancel")(cancel)
+    group.command("credit")(credit)
+    group.command("refund")(refund)
     app.add_typer(group, name="requests")
 
 
@@ -34,7 +41,7 @@ def list_(
     account: AccountOption = None,
     agency: Annotated[str | None, typer.Option(help="Only those of this agency.")] = None,
     status: Annotated[str | None, typer.Option(help="pending, paid, overdue, failed or canceled.")] = None,
-    kind: Annotated[str | None, typer.Option(help="cycle, usage, pack or one_time.")] = None,
+    kind: Annotated[str | None, typer.Option(help="cycle, usage, pack, one_time, credit_note or refund.")] = None,
     wholesale: Annotated[bool, typer.Option("--wholesale", help="Only those of the platform to agencies.")] = False,
     json: output.JsonOption = False,
 ) -> None:
@@ -45,7 +52,7 @@ def list_(
     from jobs.requests import read_requests
 
     _one_of("--status", status, ("pending", "paid", "overdue", "failed", "canceled"))
-    _one_of("--kind", kind, ("cycle", "usage", "pack", "one_time"))
+    _one_of("--kind", kind, KINDS)
     asked = "" if wholesale else account
     found = uvloop.run(read_requests(output.settings(), account_id=asked, agency_id=agency, status=status, kind=kind))
     if json:
@@ -55,17 +62,50 @@ def list_(
 
 
 def show_one(request: Id, account: AccountOption = None, json: output.JsonOption = False) -> None:
-    """Show one payment request like an invoice."""
+    """Show one payment request like an invoice, with what became of it and what corrects it."""
     import uvloop
 
     from cli.invoice import invoice
-    from jobs.requests import find_request
+    from jobs.requests import find_request, read_corrections
 
-    found = uvloop.run(find_request(output.settings(), request, account))
+    settings = output.settings()
+    found = uvloop.run(find_request(settings, request, account))
+    corrections = uvloop.run(read_corrections(settings, found))
     if json:
-        output.print_json(found)
+        output.print_json({**found, "corrections": corrections})
     else:
-        invoice(found)
+        invoice(found, corrections)
+
+
+def create(
+    account: AccountArgument,
+    one_time: Annotated[str, typer.Option("--one-time", metavar="AMOUNT", help="In the account's currency: 25.00.")],
+    description: Annotated[str, typer.Option(metavar="TEXT", help="What it is for: the line that the account reads.")],
+    at: AtOption = None,
+    id: IdOption = None,
+    json: output.JsonOption = False,
+) -> None:
+    """Ask an account for an amount once. Due as its terms say; the billing job raises the request."""
+    import uvloop
+
+    from catalogue.spelling import micros_text
+    from cli.writing import fact_id_of
+    from jobs.requests import one_time_charged
+    from streams.errors import Refused
+
+    settings = output.settings()
+    when, fact_id = time_of(at, "UTC"), fact_id_of(id)
+
+    def make(view: Any) -> dict[str, Any]:
+        if view.currency is None:
+            raise Refused(f"no_subscription: account {account} was never subscribed; see `callmeter subscribe`")
+        amount = _amount("--one-time", one_time, view.currency)
+        return one_time_charged(account, view.agency_id, amount, view.currency, description, when, fact_id)
+
+    written = uvloop.run(write(settings, account, fact_id, make))
+    fact = written.fact
+    told = micros_text(fact["amount_micros"], fact["currency"]) if written.sent else ""
+    show(written, f"{account} is asked for {told}: request one_time:{fact_id}", json)
 
 
 def mark_paid(
@@ -73,12 +113,13 @@ def mark_paid(
     account: AccountOption = None,
     reference: Reference = None,
     note: Note = None,
+    actor: ActorOption = None,
     at: AtOption = None,
     id: IdOption = None,
     json: output.JsonOption = False,
 ) -> None:
     """Say that a request was paid. Safe to repeat."""
-    _settle("paid", request, account, reference, note, at, id, json)
+    _settle("paid", request, account, reference, note, actor, at, id, json)
 
 
 def mark_failed(
@@ -86,12 +127,13 @@ def mark_failed(
     account: AccountOption = None,
     reference: Reference = None,
     note: Note = None,
+    actor: ActorOption = None,
     at: AtOption = None,
     id: IdOption = None,
     json: output.JsonOption = False,
 ) -> None:
-    """Say that a payment failed; it can still be paid or canceled. Safe to repeat."""
-    _settle("failed", request, account, reference, note, at, id, json)
+    """Say that nobody tries to collect a request any more; it can still be paid or canceled. Safe to repeat."""
+    _settle("failed", request, account, reference, note, actor, at, id, json)
 
 
 def cancel(
@@ -99,12 +141,45 @@ def cancel(
     account: AccountOption = None,
     reference: Reference = None,
     note: Note = None,
+    actor: ActorOption = None,
     at: AtOption = None,
     id: IdOption = None,
     json: output.JsonOption = False,
 ) -> None:
     """Ask for the money no longer. Safe to repeat."""
-    _settle("canceled", request, account, reference, note, at, id, json)
+    _settle("canceled", request, account, reference, note, actor, at, id, json)
+
+
+def credit(
+    request: Id,
+    amount: AmountOption = None,
+    description: DescriptionOption = "",
+    account: AccountOption = None,
+    reference: Reference = None,
+    note: Note = None,
+    actor: ActorOption = None,
+    at: AtOption = None,
+    id: IdOption = None,
+    json: output.JsonOption = False,
+) -> None:
+    """Ask for less: a credit note, a document of its own. Without --amount for all that is left, which cancels it."""
+    _correct("credit_note", request, amount, description, account, reference, note, actor, at, id, json)
+
+
+def refund(
+    request: Id,
+    amount: AmountOption = None,
+    description: DescriptionOption = "",
+    account: AccountOption = None,
+    reference: Reference = None,
+    note: Note = None,
+    actor: ActorOption = None,
+    at: AtOption = None,
+    id: IdOption = None,
+    json: output.JsonOption = False,
+) -> None:
+    """Say that money was given back: a document of its own. Without --amount all that was paid."""
+    _correct("refund", request, amount, description, account, reference, note, actor, at, id, json)
 
 
 def _settle(
@@ -113,6 +188,7 @@ def _settle(
     account: str | None,
     reference: str | None,
     note: str | None,
+    actor: str | None,
     at: str | None,
     fact_id: str | None,
     json: bool,
@@ -129,7 +205,7 @@ def _settle(
     request_id = found["payment_request_id"]
     own_id = settling_id(request_id, status) if fact_id is None else check_fact_id(fact_id)
 
-    fact = settled(found, status, when, own_id, reference, note)
+    fact = settled(found, status, when, own_id, actor or _user(), reference, note)
     if found["account_id"]:
         written = uvloop.run(write(settings, found["account_id"], own_id, lambda _: fact))
     else:
@@ -161,6 +237,79 @@ async def _settle_of_agency(settings: Settings, found: Request, fact: dict[str, 
         await producer.send(found["agency_id"], encoded)
         await producer.flush()
     return Written(fact, sent=True, checked=True)
+
+
+def _correct(
+    kind: Literal["credit_note", "refund"],
+    begins: str,
+    amount: str | None,
+    description: str,
+    account: str | None,
+    reference: str | None,
+    note: str | None,
+    actor: str | None,
+    at: str | None,
+    fact_id: str | None,
+    json: bool,
+) -> None:
+    import uvloop
+
+    from catalogue.spelling import micros_text
+    from cli.writing import fact_id_of
+    from jobs.requests import corrected, find_request, read_corrections
+    from streams.errors import Refused
+
+    settings = output.settings()
+    when, own_id = time_of(at, "UTC"), fact_id_of(fact_id)
+    found: Request = uvloop.run(find_request(settings, begins, account))
+    if not found["account_id"]:
+        raise Refused("illegal_change: requests of the platform to agencies have no credit notes and refunds yet")
+    request_id, currency = found["payment_request_id"], found["currency"]
+    if amount is not None:
+        micros = _amount("--amount", amount, currency)
+    else:
+        documents = uvloop.run(read_corrections(settings, found))
+        micros = found["left_micros"]
+        if kind == "refund":
+            micros = found["paid_micros"] + sum(one["paid_micros"] for one in documents)
+
+    def make(view: Any) -> dict[str, Any]:
+        if micros <= 0:
+            what = "was paid and not refunded yet" if kind == "refund" else "is left to pay"
+            raise Refused(f"illegal_change: payment request {request_id} is {found['status']}: nothing {what}")
+        return corrected(found, kind, micros, when, own_id, description, actor or _user(), reference, note)
+
+    written = uvloop.run(write(settings, found["account_id"], own_id, make))
+    told = f"{kind.replace('_', ' ')} {kind}:{own_id} of {micros_text(micros, currency)} for {request_id}"
+    show(written, f"{told} of {found['account_id']}", json)
+
+
+def _amount(option: str, text: str, currency: str) -> int:
+    """Micros of an amount that can be paid: whole minor units, above 0."""
+    from catalogue.spelling import amount, micros, micros_text
+    from rating.money import minor_unit_micros, rounding_to_minor_unit
+    from streams.errors import CallmeterError
+    from streams.units import minor_digits
+
+    try:
+        given = micros(amount(text))
+    except ValueError as error:
+        raise CallmeterError(f"{option} {text!r}: {error}") from None
+    digits = minor_digits(currency)
+    least = minor_unit_micros(digits)
+    if given < least or rounding_to_minor_unit(given, digits):
+        raise CallmeterError(f"{option} {text!r}: must be whole steps of {micros_text(least, currency)}, above 0")
+    return given
+
+
+def _user() -> str:
+    """Who gives the command."""
+    from getpass import getuser
+
+    try:
+        return getuser()
+    except (OSError, KeyError):
+        return "callmeter"
 
 
 def _one_of(option: str, given: str | None, allowed: tuple[str, ...]) -> None:

@@ -185,7 +185,7 @@ def _overage(observed: Observed) -> list[str]:
     return sorted(
         request_id
         for (account, request_id), request in observed.requests.items()
-        if account == HERO and request["kind"] == "usage" and request["status"] == "pending"
+        if account == HERO and request["kind"] == "usage" and request["status"] in ("pending", "overdue")
     )
 
 

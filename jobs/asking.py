@@ -357,8 +357,7 @@ def facts_of(request: Request, asked: ExternalRequest) -> list[dict[str, Any]]:
         )
     if asked.status != "open":
         status = asked.status
-        fact = settled(request, status, now, settling_id(own, status), asked.external_id, asked.reason)
-        facts.append({**fact, "actor": actor})
+        facts.append(settled(request, status, now, settling_id(own, status), actor, asked.external_id, asked.reason))
     return facts
 
 

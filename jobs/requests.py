@@ -49,7 +49,7 @@ async def read_requests(
                 continue
             request = _decode(record.value)
             own = request["account_id"], record.key
-            if all(request[name] == value for name, value in wanted.items()):
+            if all(request.get(name) == value for name, value in wanted.items()):
                 found[own] = request
             else:
                 # It may have been one of them before.
@@ -95,6 +95,7 @@ def settled(
     status: Literal["paid", "failed", "canceled"],
     at: datetime,
     fact_id: str,
+    actor: str | None = None,
     reference: str | None = None,
     note: str | None = None,
 ) -> Fact:
@@ -105,6 +106,7 @@ def settled(
         status: its new status.
         at: when that was, with a zone.
         fact_id: of the fact.
+        actor: who says so.
         reference: of the payment, such as a wire's number.
         note: for people.
     """
@@ -114,9 +116,80 @@ def settled(
         "fact_id": fact_id,
         **of_account,
         "agency_id": request["agency_id"],
-        "payment_request_id": request["payment_request_id"],
         "at": time_text(at),
+        "payment_request_id": request["payment_request_id"],
         "status": status,
+        "actor": actor,
         "reference": reference,
         "note": note,
     }
+
+
+def corrected(
+    request: Request,
+    kind: Literal["credit_note", "refund"],
+    amount_micros: int,
+    at: datetime,
+    fact_id: str,
+    description: str = "",
+    actor: str | None = None,
+    reference: str | None = None,
+    note: str | None = None,
+) -> Fact:
+    """The fact that a request is corrected by a credit note or a refund, a document of its own.
+
+    Args:
+        request: as `find_request` gives it.
+        kind: of the document.
+        amount_micros: what it takes off, or gives back; above 0.
+        at: its time, with a zone.
+        fact_id: of the fact; the document's id is made of it.
+        description: of its line.
+        actor: who says so.
+        reference: such as of the transfer.
+        note: for people.
+    """
+    return {
+        "type": "payment_request.corrected",
+        **_of(request, fact_id, at),
+        "payment_request_id": f"{kind}:{fact_id}",
+        "corrects": request["payment_request_id"],
+        "kind": kind,
+        "amount_micros": amount_micros,
+        "currency": request["currency"],
+        "description": description,
+        "actor": actor,
+        "reference": reference,
+        "note": note,
+    }
+
+
+def _of(request: Request, fact_id: str, at: datetime) -> Fact:
+    own = {name: request[name] for name in ("account_id", "agency_id")}
+    return {"fact_id": fact_id, **own, "at": time_text(at)}
+
+
+def one_time_charged(
+    account_id: str, agency_id: str, amount_micros: int, currency: str, description: str, at: datetime, fact_id: str
+) -> Fact:
+    """The fact that an account is to be asked for an amount once."""
+    return {
+        "type": "one_time.charged",
+        "fact_id": fact_id,
+        "account_id": account_id,
+        "agency_id": agency_id,
+        "at": time_text(at),
+        "amount_micros": amount_micros,
+        "currency": currency,
+        "description": description,
+    }
+
+
+async def read_corrections(settings: Settings, request: Request) -> list[Request]:
+    """Credit notes and refunds that correct a request, oldest first.
+
+    Raises:
+        BrokerUnreachable, TopicMissing: there is nothing to read from.
+    """
+    found = await read_requests(settings, account_id=request["account_id"], corrects=request["payment_request_id"])
+    return sorted(found, key=lambda one: (one["created_at"], one["payment_request_id"]))

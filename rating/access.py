@@ -46,6 +46,8 @@ def reasons_to_be_off(books: Books, account: Account) -> list[str]:
     status = account.subscription.status
     if status in ("canceled", "paused"):
         reasons.append(status)
+    if account.dunning is not None and account.dunning.status is not None:
+        reasons.append(account.dunning.status)
     reasons.sort()
     return reasons
 

@@ -7,10 +7,10 @@ subscriptions of the past. Both are written to the ledger as arrays: new fields 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
+from rating.facts import RequestLine
 from rating.schedules import WholesaleVersion
 from rating.terms import Cap, NamedCap, TopUp
 
@@ -242,6 +242,20 @@ class Subscription(msgspec.Struct, array_like=True, kw_only=True, gc=False):
         return self.status != "canceled"
 
 
+class Dunning(msgspec.Struct, array_like=True, gc=False):
+    """What payment requests that are not paid do to an account.
+
+    Attributes:
+        status: ``past_due`` or ``blocked``; None: neither.
+        due_at: when a tick next has something to do: a request falls due, or its grace ends; None for never.
+        banner: what the account's people are told; None where there is nothing to say.
+    """
+
+    status: str | None = None
+    due_at: datetime | None = None
+    banner: str | None = None
+
+
 class Day(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     """A local calendar day ``[start, end)``, as ticks tell it, and what was rated in it (seconds and micros)."""
 
@@ -285,6 +299,7 @@ class Account(msgspec.Struct, array_like=True, kw_only=True, gc=False):
         top_ups: packs that are bought by themselves; None where there never were any.
         hour: the newest clock hour, where the terms watch for unusual usage.
         wallet_told_s: what the agency's total was told of the wallet.
+        dunning: what is not paid; None where nothing is to be paid.
     """
 
     account_id: str
@@ -306,6 +321,13 @@ class Account(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     hour: Hour | None = None
     top_ups: TopUps | None = None
     wallet_told_s: int = 0
+    dunning: Dunning | None = None
+
+    @property
+    def status(self) -> str:
+        """The status of its subscription, as it is shown: what is not paid goes before anything but its end."""
+        own, dunning = self.subscription.status, self.dunning
+        return own if dunning is None or dunning.status is None or own == "canceled" else dunning.status
 
     @property
     def newest(self) -> Period | None:
@@ -327,19 +349,96 @@ class Correction(msgspec.Struct, array_like=True, gc=False):
     voided: bool = False
 
 
+class Change(msgspec.Struct):
+    """A payment request got another status: when, by whom, and what they said of it."""
+
+    status: str
+    at: datetime
+    actor: str | None = None
+    reference: str | None = None
+    note: str | None = None
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """A payment request, or a document that corrects one, as it stands; the record of ``payment-requests``.
+
+    Attributes:
+        number: None until it has one.
+        actor: of the latest change, as ``reference`` and ``note``.
+        overdue_at: the tick that found it due and not paid.
+        tax_included: the tax is in the total, not on top of it.
+        credited_micros: what credit notes take away from it.
+        left_micros: what is still to be paid.
+        paid_micros: what was paid; negative of a refund.
+        corrects: of a credit note or refund, which request.
+        changes: of its status, oldest first.
+    """
+
+    payment_request_id: str
+    kind: str
+    currency: str
+    lines: list[RequestLine]
+    subtotal_micros: int
+    rounding_micros: int
+    tax_micros: int
+    total_micros: int
+    due_at: datetime
+    grace_ends_at: datetime
+    subscription_id: str | None = None
+    period_start: datetime | None = None
+    period_end: datetime | None = None
+    gateway: str = "manual"
+    external_id: str | None = None
+    account_id: str
+    agency_id: str
+    status: str = "pending"
+    reference: str | None = None
+    note: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    paid_at: datetime | None = None
+    number: str | None = None
+    actor: str | None = None
+    overdue_at: datetime | None = None
+    tax_included: bool = False
+    credited_micros: int = 0
+    left_micros: int = 0
+    paid_micros: int = 0
+    corrects: str | None = None
+    changes: list[Change] = []
+
+
+class Settled(msgspec.Struct, array_like=True):
+    """What is kept of a payment request that changes no more: as much as a refund of it needs."""
+
+    status: str
+    kind: str
+    paid_micros: int
+    subscription_id: str | None
+    gateway: str
+
+
 class History(msgspec.Struct, array_like=True, kw_only=True):
     """The cold state of an account.
 
     Attributes:
         fact_ids: ids of the facts that were applied; a second one changes nothing.
-        requests: payment requests by id: whole while they can still change, afterwards only their final status.
+        requests: payment requests by id that can still change (of those that an older Callmeter settled, the status).
         subscriptions: ended ones, oldest first.
         rentals: numbers that are rented, or released and not settled yet, in the order they were rented.
         corrections: calls that were corrected, by their ids.
+        settled: payment requests by id that change no more.
+        refunded: micros given back of payment requests, by their ids.
     """
 
     fact_ids: set[str] = set()
-    requests: dict[str, dict[str, Any] | str] = {}
+    requests: dict[str, Request | str] = {}
     subscriptions: list[Subscription] = []
     rentals: list[Rental] = []
     corrections: dict[str, Correction] = {}
+    settled: dict[str, Settled] = {}
+    refunded: dict[str, int] = {}
+
+    def request(self, request_id: str) -> Request | Settled | str | None:
+        """What is known of a payment request; None if there is none of this id."""
+        return self.requests.get(request_id) or self.settled.get(request_id)

@@ -24,6 +24,7 @@ from rating.agency_facts import (
     AgencyFact,
     AgencyNumberReleased,
     AgencyNumberRented,
+    AgencyRequest,
     AgencyRequestCreated,
     AgencyRequestSettled,
     AgencyTick,
@@ -35,7 +36,7 @@ from rating.agency_facts import (
     decode,
 )
 from rating.books import Refusal
-from rating.facts import AgencyAccess, Undecodable
+from rating.facts import AgencyAccess, PaymentRequestNumbered, Undecodable
 from rating.outputs import ALERTS, BILLING_EVENTS, DEAD_LETTERS, PAYMENT_REQUESTS, DeadLetter, Output, encode
 from rating.partitioner import partition_of
 from rating.payments import FINAL, created, settled
@@ -46,8 +47,8 @@ from rating.versions import Layout, StateError, same
 AGENCY_EVENTS = "agency-events"
 LATE_WINDOW = timedelta(hours=1)
 
-# 2: wholesale terms of a period, and what calls in it cost.
-AGENCY_STATE = Layout("agency", version=2, upgrades={1: same})
+# 2: wholesale terms of a period, and what calls in it cost. 3: numbers of payment requests.
+AGENCY_STATE = Layout("agency", version=3, upgrades={1: same, 2: same})
 AGENCY_HISTORY_STATE = Layout("agency history")
 NUMBER_STATE = Layout("number of an agency")
 TOTALS_STATE = Layout("agency totals")
@@ -77,6 +78,14 @@ class TotalsRow(msgspec.Struct, array_like=True):
     totals: Totals
 
 
+class Numbered(NamedTuple):
+    """A ``payment_request.numbered`` fact for ``account-events``: the partition and the key there, the bytes."""
+
+    partition: int
+    key: bytes
+    value: bytes
+
+
 class Forward(NamedTuple):
     """A record that belongs to another partition: its number, the key there, the bytes, the offset here."""
 
@@ -102,6 +111,7 @@ class AgencyFold:
         position: offset of the next record to fold.
         outputs: what the records gave out; whoever takes it clears it.
         facts: ``agency.access`` facts, each for every partition of ``account-events``; whoever takes them clears them.
+        numbered: numbers of payment requests, for ``account-events``; whoever takes them clears them.
         forwards: records that belong elsewhere, to be written there in the same transaction.
         clock: the earliest of the source partitions' latest ticks; None until each had one.
     """
@@ -118,6 +128,7 @@ class AgencyFold:
         self.position = 0
         self.outputs: list[Output] = []
         self.facts: list[bytes] = []
+        self.numbered: list[Numbered] = []
         self.forwards: list[Forward] = []
         self.clock: datetime | None = None
         self.agencies: dict[str, Agency] = {}
@@ -142,6 +153,9 @@ class AgencyFold:
             fact = decode(value)
             if isinstance(fact, AgencyTick):
                 self._tick(fact)
+            elif isinstance(fact, AgencyRequest):
+                self._check_partition(fact.source_partition)
+                self._number(self._agency(fact.agency_id), fact)
             elif not isinstance(fact, Decided) or not self._belongs_elsewhere(fact, value, forwarded):
                 self._agency_fact(self._agency(fact.agency_id), fact)
         except (Undecodable, Refusal) as refused:
@@ -168,8 +182,7 @@ class AgencyFold:
 
     def _tick(self, tick: AgencyTick) -> None:
         micros = unix_micros(tick.at)
-        if not 0 <= tick.source_partition < self.partitions:
-            raise Undecodable("malformed", f"there is no partition {tick.source_partition}")
+        self._check_partition(tick.source_partition)
         if micros <= self._clocks.get(tick.source_partition, -1):
             return
         self._clocks[tick.source_partition] = micros
@@ -193,6 +206,10 @@ class AgencyFold:
                 self._advance(agency, now)
                 self._review(agency, now)
 
+    def _check_partition(self, partition: int) -> None:
+        if not 0 <= partition < self.partitions:
+            raise Undecodable("malformed", f"there is no partition {partition}")
+
     def _add(self, agency: Agency, delta: Delta) -> None:
         period, late = self._place(agency, delta.period_start, delta.at)
         period.of(delta.currency).add(delta, late)
@@ -209,6 +226,22 @@ class AgencyFold:
             if day is not None:
                 day.of(delta.currency).add(delta)
         self._review(agency, delta.at)
+
+    def _number(self, agency: Agency, request: AgencyRequest) -> None:
+        """Give a request the next number of its year. State, position and fact are one transaction: there is no gap."""
+        year = str(request.year)
+        last = agency.numbers[year] = agency.numbers.get(year, 0) + 1
+        number = f"{year}-{last:06d}"
+        fact = PaymentRequestNumbered(
+            fact_id=f"number:{number}",
+            account_id=request.account_id,
+            agency_id=agency.agency_id,
+            at=request.at,
+            payment_request_id=request.payment_request_id,
+            number=number,
+        )
+        self.numbered.append(Numbered(request.source_partition, request.account_id.encode(), encode(fact)))
+        self._touched[agency.agency_id] = agency
 
     def _set_caps(self, agency: Agency, fact: AgencyCapsSet) -> None:
         if fact.fact_id in agency.fact_ids:

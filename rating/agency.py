@@ -77,6 +77,7 @@ class Agency(msgspec.Struct, array_like=True, kw_only=True):
         rearmed: how often levels of a wallet fired anew.
         fact_ids: of the facts that people wrote.
         next_due: unix microseconds at which the clock has something to do here.
+        numbers: the last number given to a payment request, by year.
     """
 
     agency_id: str
@@ -90,6 +91,7 @@ class Agency(msgspec.Struct, array_like=True, kw_only=True):
     rearmed: int = 0
     fact_ids: set[str] = set()
     next_due: int | None = None
+    numbers: dict[str, int] = {}
 
     @property
     def newest(self) -> Span | None:

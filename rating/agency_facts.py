@@ -15,6 +15,7 @@ from rating.facts import (
     MAX_FACT_BYTES,
     PaymentRequestCreated,
     PaymentRequestSettled,
+    RequestId,
     Time,
     Undecodable,
     WholesaleSet,
@@ -92,6 +93,23 @@ class AgencyTick(msgspec.Struct, frozen=True, kw_only=True, tag="agency.tick"):
     source_partition: int
 
 
+class AgencyRequest(msgspec.Struct, frozen=True, kw_only=True, tag="agency.request"):
+    """A payment request, credit note or refund of an account is to be numbered.
+
+    Attributes:
+        year: whose series the number is of.
+        source_partition: where the account lives: the number goes there.
+    """
+
+    agency_id: Id
+    account_id: Id
+    payment_request_id: RequestId
+    year: int
+    at: Time
+    source_partition: int
+    source_offset: int
+
+
 class AgencyWholesaleSet(WholesaleSet, frozen=True, kw_only=True, tag="agency.wholesale_set"):
     """A partition has taken up wholesale terms; all of them say so, and the first one counts."""
 
@@ -155,7 +173,16 @@ class AgencyCapsSet(msgspec.Struct, frozen=True, kw_only=True, tag="agency.caps_
 
 # What people and tools write: it may come to the wrong partition.
 Decided = AgencyCapsSet | AgencyRequestCreated | AgencyRequestSettled
-AgencyFact = Delta | Wallet | AgencyTick | AgencyWholesaleSet | AgencyNumberRented | AgencyNumberReleased | Decided
+AgencyFact = (
+    Delta
+    | Wallet
+    | AgencyTick
+    | AgencyWholesaleSet
+    | AgencyNumberRented
+    | AgencyNumberReleased
+    | AgencyRequest
+    | Decided
+)
 TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(AgencyFact))
 
 _decode = msgspec.json.Decoder(AgencyFact).decode

@@ -24,6 +24,7 @@ from rating.agency_facts import (
     LARGEST_SUM,
     AgencyNumberReleased,
     AgencyNumberRented,
+    AgencyRequest,
     AgencyTick,
     AgencyWholesaleSet,
     Delta,
@@ -161,6 +162,19 @@ class AgencySums:
             self._tell(before, offset)
             self._forget()
             self._told.append(Told(None, encode(AgencyTick(at=now, source_partition=self._partition))))
+
+    def to_be_numbered(self, account: Account, payment_request_id: str, year: int, at: datetime, offset: int) -> None:
+        """Have a payment request, or a document that corrects one, numbered."""
+        request = AgencyRequest(
+            agency_id=account.agency_id,
+            account_id=account.account_id,
+            payment_request_id=payment_request_id,
+            year=year,
+            at=at,
+            source_partition=self._partition,
+            source_offset=offset,
+        )
+        self._told.append(Told(account.agency_id, encode(request)))
 
     def take(self, touched: Iterable[Account], clock: datetime | None, offset: int) -> list[Told]:
         """What is to be told with this transaction, in order.

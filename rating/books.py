@@ -204,7 +204,7 @@ class Books:
         return card
 
     def schedule(self, account: Account) -> None:
-        """Set when a tick next has something to do for the account: open, end or close."""
+        """Set when a tick next has something to do for the account: open, end, close, or something falls due."""
         self._share(account)
         due: datetime | None = None
         subscription = account.subscription
@@ -216,6 +216,9 @@ class Books:
         if closing is not None:
             closes = closing_time(self, closing)
             due = closes if due is None or closes < due else due
+        dunning = account.dunning
+        if dunning is not None and dunning.due_at is not None and (due is None or dunning.due_at < due):
+            due = dunning.due_at
         caps = account.caps
         if caps is not None and caps.day is not None and account.periods and (due is None or caps.day.end < due):
             due = caps.day.end

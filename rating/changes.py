@@ -1,4 +1,7 @@
-"""The rare facts: packs and adjustments fill the pools, caps are set. The life of a subscription is in `life`."""
+"""The rare facts: packs and adjustments fill the pools, amounts are asked for once, caps are set.
+
+The life of a subscription is in `life`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from rating.account import Account
 from rating.books import Books, Refusal, within_bounds
 from rating.caps import replace_caps
 from rating.cycle import due_dates
-from rating.facts import CapSet, CapsSet, PackApplied, WalletAdjusted
+from rating.facts import CapSet, CapsSet, OneTimeCharged, PackApplied, WalletAdjusted
 
 
 def apply_pack(books: Books, account: Account, fact: PackApplied) -> None:
@@ -63,6 +66,25 @@ def adjust_wallet(books: Books, account: Account, fact: WalletAdjusted) -> None:
         "credit_left_micros": credit_micros,
     }
     books.emit_billing("wallet.adjusted", account, fact.at.astimezone(UTC), content)
+    applied(books, account, fact)
+
+
+def charge_one_time(books: Books, account: Account, fact: OneTimeCharged) -> None:
+    """Have an amount asked for once.
+
+    Raises:
+        Refusal: ``wrong_currency``.
+    """
+    if fact.currency != account.currency:
+        raise Refusal("wrong_currency", f"the account is in {account.currency}, the amount in {fact.currency}")
+    content = {
+        "fact_id": fact.fact_id,
+        "amount_micros": fact.amount_micros,
+        "currency": fact.currency,
+        "description": fact.description,
+        **due_dates(books.tariffs[account.subscription.terms_id].terms, fact.at),
+    }
+    books.emit_billing("one_time.charged", account, fact.at.astimezone(UTC), content)
     applied(books, account, fact)
 
 

@@ -3,7 +3,7 @@
 Only ticks close; a tick opens the next period, and so does a call that belongs to it. Where terms change, another
 `Subscription` of the same id takes over, so that each knows where its own periods are.
 
-At one instant: open, then close, then the end of a canceled subscription.
+At one instant: open, then close, then the end of a canceled subscription, then what falls due.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from msgspec.structs import asdict
 from rating.account import OTHERS, Account, ByRate, ClosedPeriod, Period, Subscription
 from rating.books import Books, closing_time, first_to_close
 from rating.caps import begin_day
+from rating.dunning import fall_due, tell_status
 from rating.lines import as_line, part_of, take_lines
 from rating.numbers import charge_numbers, settle_numbers
 from rating.period import boundary, days_later
@@ -114,7 +115,7 @@ def _open(
         "currency": terms.currency,
         **due_dates(terms, start),
         "lines": take_lines(account, own, start),
-        "status": subscription.status,
+        "status": account.status,
     }
     books.emit_billing("cycle.opened", account, at.astimezone(UTC), content)
     return period
@@ -262,9 +263,8 @@ def _ascending(used: dict[int, Used]) -> list[tuple[int, Used]]:
 
 def change_status(books: Books, account: Account, at: datetime, status: str) -> None:
     """The subscription has another status: ``trialing``, ``active``, ``paused``, ``canceled``."""
-    previous, account.subscription.status = account.subscription.status, status
-    content = {"status": status, "previous": previous}
-    books.emit_billing("subscription.status_changed", account, at.astimezone(UTC), content)
+    previous, account.subscription.status = account.status, status
+    tell_status(books, account, at, previous)
 
 
 def advance(books: Books, account: Account, now: datetime) -> None:
@@ -280,6 +280,8 @@ def advance(books: Books, account: Account, now: datetime) -> None:
         closing = first_to_close(books, account)
         if closing is not None:
             steps.append((closing_time(books, closing), 1))
+        if account.dunning is not None and account.dunning.due_at is not None:
+            steps.append((account.dunning.due_at, 3))
         due, step = min(steps, default=(None, 0))
         if due is None or due > now:
             break
@@ -287,6 +289,8 @@ def advance(books: Books, account: Account, now: datetime) -> None:
             open_next_period(books, account, at)
         elif step == 1 and closing is not None:
             _close_period(books, account, closing, at)
+        elif step == 3:
+            fall_due(books, account, at)
         else:
             change_status(books, account, at, "canceled")
     if account.caps is not None and account.periods:

@@ -13,7 +13,20 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from rating.terms import Cap, Count, Currency, Id, NamedCap, Signed, Sum, Terms, TopUp, WholesaleTerms, check_caps
+from rating.terms import (
+    LARGEST,
+    Cap,
+    Count,
+    Currency,
+    Id,
+    NamedCap,
+    Signed,
+    Sum,
+    Terms,
+    TopUp,
+    WholesaleTerms,
+    check_caps,
+)
 
 MAX_FACT_BYTES = 262_144
 # What was rated is known for a day longer: by the topic seen-calls, and by the index that is made from it.
@@ -29,6 +42,9 @@ Time = Annotated[datetime, Meta(tz=True)]
 # The id of a payment request is made of other ids, so it is longer than they are.
 RequestId = Annotated[str, Meta(min_length=1, max_length=512)]
 RequestKind = Literal["cycle", "usage", "pack", "one_time"]
+# Who did something: a person, a gateway, a job.
+Actor = Annotated[str, Meta(min_length=1, max_length=128)]
+MOST_DESCRIPTION = 512
 
 
 class Undecodable(ValueError):
@@ -218,15 +234,28 @@ class PaymentRequestCreated(AccountFact, frozen=True, kw_only=True, tag="payment
     subscription_id: Id | None = None
     period_start: Time | None = None
     period_end: Time | None = None
-    gateway: str = "manual"
-    external_id: str | None = None
+    gateway: Id = "manual"
+    external_id: Id | None = None
+    tax_included: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError (a decoding error for msgspec) where the sums do not hold."""
         if sum(line.amount_micros for line in self.lines) != self.subtotal_micros:
             raise ValueError("subtotal_micros is not the sum of the lines")
-        if self.subtotal_micros + self.rounding_micros + self.tax_micros != self.total_micros:
+        tax_micros = 0 if self.tax_included else self.tax_micros
+        if self.subtotal_micros + self.rounding_micros + tax_micros != self.total_micros:
             raise ValueError("total_micros is not subtotal + rounding + tax")
+
+
+class PaymentRequestSent(AccountFact, frozen=True, kw_only=True, tag="payment_request.sent"):
+    """A gateway has the request: by which id, and what tax it reckoned, on top of the total or included in it."""
+
+    payment_request_id: RequestId
+    gateway: Id
+    external_id: Id
+    tax_micros: Count = 0
+    tax_included: bool = False
+    actor: Actor | None = None
 
 
 class PaymentRequestSettled(AccountFact, frozen=True, kw_only=True, tag="payment_request.settled"):
@@ -234,8 +263,48 @@ class PaymentRequestSettled(AccountFact, frozen=True, kw_only=True, tag="payment
 
     payment_request_id: RequestId
     status: Literal["paid", "failed", "canceled"]
+    actor: Actor | None = None
     reference: str | None = None
     note: str | None = None
+
+
+class PaymentRequestCorrected(AccountFact, frozen=True, kw_only=True, tag="payment_request.corrected"):
+    """A credit note or a refund: a document of its own, with an id of its own, that names what it corrects.
+
+    ``amount_micros`` is positive; ``tax_micros`` is how much of it is tax.
+    """
+
+    payment_request_id: RequestId
+    corrects: RequestId
+    kind: Literal["credit_note", "refund"]
+    amount_micros: Annotated[int, Meta(ge=1, le=LARGEST)]
+    currency: Currency
+    tax_micros: Count = 0
+    description: Annotated[str, Meta(max_length=MOST_DESCRIPTION)] = ""
+    actor: Actor | None = None
+    reference: str | None = None
+    note: str | None = None
+    external_id: Id | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError (a decoding error for msgspec) where the tax is more than the amount."""
+        if self.tax_micros > self.amount_micros:
+            raise ValueError("tax_micros is more than amount_micros")
+
+
+class PaymentRequestNumbered(AccountFact, frozen=True, kw_only=True, tag="payment_request.numbered"):
+    """A payment request, credit note or refund has its number: without gaps in an agency and year."""
+
+    payment_request_id: RequestId
+    number: Id
+
+
+class OneTimeCharged(AccountFact, frozen=True, kw_only=True, tag="one_time.charged"):
+    """An amount is to be asked for once."""
+
+    amount_micros: Annotated[int, Meta(ge=1, le=LARGEST)]
+    currency: Currency
+    description: Annotated[str, Meta(min_length=1, max_length=MOST_DESCRIPTION)]
 
 
 class RulesSet(msgspec.Struct, frozen=True, kw_only=True, tag="rules.set"):
@@ -293,7 +362,11 @@ AnyAccountFact = (
     | CallCorrected
     | CallVoided
     | PaymentRequestCreated
+    | PaymentRequestSent
     | PaymentRequestSettled
+    | PaymentRequestCorrected
+    | PaymentRequestNumbered
+    | OneTimeCharged
 )
 Fact = CallCompleted | AnyAccountFact | AgencyAccess | WholesaleSet | RulesSet | Tick
 TYPES = frozenset(
@@ -315,7 +388,11 @@ TYPES = frozenset(
         CallCorrected,
         CallVoided,
         PaymentRequestCreated,
+        PaymentRequestSent,
         PaymentRequestSettled,
+        PaymentRequestCorrected,
+        PaymentRequestNumbered,
+        OneTimeCharged,
         AgencyAccess,
         WholesaleSet,
         RulesSet,
@@ -415,8 +492,10 @@ def _check_ids(fact: Fact) -> None:
         for cap in fact.caps:
             check_length("name", cap.name, 128)
     for name in fact.__struct_fields__:
-        if name.endswith("_id") or name in ("pack", "number", "label"):
-            made_of_ids = type(fact) is PaymentRequestCreated and name == "fact_id"
+        if name.endswith("_id") or name in ("pack", "number", "label", "actor", "gateway", "corrects"):
+            made_of_ids = (type(fact) is PaymentRequestCreated and name == "fact_id") or (
+                type(fact) is PaymentRequestCorrected and name == "corrects"
+            )
             limit = 512 if name == "payment_request_id" or made_of_ids else 128
             check_length(name, getattr(fact, name) or "", limit)
 

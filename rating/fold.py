@@ -19,7 +19,7 @@ from rating.agency_sums import Told
 from rating.books import AccessOfAgency, Books, Refusal, Rules
 from rating.calls import check_call, rate_call
 from rating.cards import NO_CARDS, Cards
-from rating.changes import adjust_wallet, apply_pack, set_cap, set_caps
+from rating.changes import adjust_wallet, apply_pack, charge_one_time, set_cap, set_caps
 from rating.corrections import correct_call
 from rating.cycle import advance
 from rating.facts import (
@@ -34,8 +34,12 @@ from rating.facts import (
     CapsSet,
     NumberReleased,
     NumberRented,
+    OneTimeCharged,
     PackApplied,
+    PaymentRequestCorrected,
     PaymentRequestCreated,
+    PaymentRequestNumbered,
+    PaymentRequestSent,
     PaymentRequestSettled,
     RulesSet,
     SubscriptionCanceled,
@@ -61,7 +65,7 @@ from rating.life import (
 from rating.numbers import release_number, rent_number
 from rating.outputs import DEAD_LETTERS, DUPLICATES, DeadLetter, Output
 from rating.partitioner import partition_of
-from rating.payments import create_request, settle_request
+from rating.payments import ABOUT_REQUESTS, create_request, request_fact
 from rating.period import EPOCH, unix_micros
 from rating.schedules import schedules_of
 from rating.seen import SeenCalls, call_hash
@@ -334,7 +338,7 @@ class Fold:
         if account is None:
             if self._belongs_elsewhere(fact.account_id, value, forwarded):
                 return
-            if isinstance(fact, PaymentRequestSettled):
+            if isinstance(fact, ABOUT_REQUESTS):
                 raise Refusal("unknown_request", f"account {fact.account_id} was never subscribed")
             if not isinstance(fact, SubscriptionStarted):
                 raise Refusal("no_subscription", f"account {fact.account_id} was never subscribed")
@@ -345,8 +349,6 @@ class Fold:
         match fact:
             case SubscriptionStarted():
                 start_subscription(books, account, fact)
-            case PaymentRequestSettled():
-                settle_request(books, account, fact)
             case _:
                 assert account is not None
                 match fact:
@@ -374,8 +376,17 @@ class Fold:
                         set_top_up(books, account, fact)
                     case CallCorrected() | CallVoided():
                         correct_call(books, account, fact, rated, self._latest_end)
+                    case OneTimeCharged():
+                        charge_one_time(books, account, fact)
                     case PaymentRequestCreated():
                         create_request(books, account, fact)
+                    case (
+                        PaymentRequestSent()
+                        | PaymentRequestSettled()
+                        | PaymentRequestCorrected()
+                        | PaymentRequestNumbered()
+                    ):
+                        request_fact(books, account, fact)
         books.changed_history(fact.account_id).fact_ids.add(fact.fact_id)
         changed = books.account(fact.account_id)
         if changed is not None:

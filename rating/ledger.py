@@ -22,10 +22,10 @@ from rating.account import Account, History, Hours, Wholesale
 from rating.versions import Layout, StateError, same
 
 # 2: caps that have a name, cost and margin of a period, parts of a period, lines that wait, numbers, terms to come,
-# the newest hour, top-ups, usage by rate.
-ACCOUNT_STATE = Layout("account", version=2, upgrades={1: same})
-# 2: numbers, corrected calls.
-HISTORY_STATE = Layout("history", version=2, upgrades={1: same})
+# the newest hour, top-ups, usage by rate. 3: what is not paid.
+ACCOUNT_STATE = Layout("account", version=3, upgrades={1: same, 2: same})
+# 2: numbers, corrected calls. 3: the life of payment requests, and what of them was given back.
+HISTORY_STATE = Layout("history", version=3, upgrades={1: same, 2: same})
 # 2: trials, credit for those who cancel, longest call, what is watched,
 # rate cards.
 TERMS_STATE = Layout("terms", version=2, upgrades={1: same})
@@ -138,7 +138,8 @@ def account_row(key: bytes, value: bytes) -> dict[str, Any] | None:
         "account_id": account.account_id,
         "subscription_id": subscription.subscription_id,
         "plan": subscription.plan,
-        "status": subscription.status,
+        "status": account.status,
+        "banner": account.dunning.banner if account.dunning else None,
         "currency": account.currency,
         "period_start": newest.start if newest else None,
         "period_end": newest.end if newest else None,

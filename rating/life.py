@@ -13,6 +13,7 @@ from rating.account import Account, Subscription
 from rating.books import Books, Refusal
 from rating.caps import begin_day
 from rating.cycle import bring_forward, change_status, look_ahead, open_next_period, split_period
+from rating.dunning import tell_status
 from rating.facts import (
     SubscriptionCanceled,
     SubscriptionChanged,
@@ -54,12 +55,11 @@ def start_subscription(books: Books, account: Account | None, fact: Subscription
         books.accounts[fact.account_id] = account
         books.accounts_of.setdefault(fact.agency_id, []).append(fact.account_id)
     else:
-        previous = account.subscription.status
+        previous = account.status
         books.changed_history(account.account_id).subscriptions.append(account.subscription)
         account.subscription = subscription
     account.cap = terms.cap
-    content = {"status": subscription.status, "previous": previous}
-    books.emit_billing("subscription.status_changed", account, at, content)
+    tell_status(books, account, at, previous)
     open_next_period(books, account, at)
     if books.clock is not None:
         begin_day(books, account, books.clock)

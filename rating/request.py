@@ -68,6 +68,7 @@ def request_for(event: Mapping[str, Any], digits: Callable[[str], int]) -> dict[
         "usage.adjusted": _adjustment_request,
         "agency.cycle_opened": _agency_cycle_request,
         "agency.cycle_closed": _agency_usage_request,
+        "one_time.charged": _one_time_request,
     }.get(event["type"])
     built = build(event) if build else None
     if built is None:
@@ -185,6 +186,11 @@ def _call_rounding(difference: int, start: Any, end: Any) -> dict[str, Any]:
 def _pack_request(event: Mapping[str, Any]) -> Built:
     lines = [line("pack", "pack", f"Pack {event['pack']}", 1, "pack", event["price_micros"])]
     return f"pack:{event['fact_id']}", "pack", lines
+
+
+def _one_time_request(event: Mapping[str, Any]) -> Built:
+    lines = [line("one_time", "one_time", event["description"], 1, "charge", event["amount_micros"])]
+    return f"one_time:{event['fact_id']}", "one_time", lines
 
 
 def _adjustment_request(event: Mapping[str, Any]) -> Built | None:

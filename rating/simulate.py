@@ -65,6 +65,8 @@ def _totaled(fold: Fold, agencies: AgencyFold, offset: int, ratings: _Ratings) -
     fold.books.touched.clear()
     yield from map(_encode_output, agencies.outputs)
     agencies.outputs.clear()
+    # Numbers are the pipeline's to give: a log that it wrote has them as facts, and another one has none.
+    agencies.numbered.clear()
     facts, agencies.facts = agencies.facts, []
     for fact in facts:
         yield from _folded(fold, fact, offset, ratings)

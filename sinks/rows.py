@@ -128,6 +128,17 @@ class PackCredited(BillingEvent, kw_only=True, tag="pack.credited"):
     grace_ends_at: Time
 
 
+class OneTimeCharged(BillingEvent, kw_only=True, tag="one_time.charged"):
+    """An amount is asked for once."""
+
+    fact_id: str
+    amount_micros: Whole
+    currency: str
+    description: str
+    due_at: Time
+    grace_ends_at: Time
+
+
 class WalletAdjusted(BillingEvent, kw_only=True, tag="wallet.adjusted"):
     """The wallet was corrected."""
 
@@ -165,10 +176,11 @@ class UsageCorrected(BillingEvent, kw_only=True, tag="usage.corrected"):
 
 
 class StatusChanged(BillingEvent, kw_only=True, tag="subscription.status_changed"):
-    """A subscription began, was paused, resumed, or ended."""
+    """A subscription began, was paused, resumed, or ended; it was not paid for, or is now."""
 
     status: str
     previous: str | None
+    banner: str | None = None
 
 
 class SubscriptionChanged(BillingEvent, kw_only=True, tag="subscription.changed", rename={"change": "when"}):
@@ -235,6 +247,7 @@ AnyBillingEvent: TypeAlias = (
     CycleOpened
     | CycleClosed
     | PackCredited
+    | OneTimeCharged
     | WalletAdjusted
     | UsageAdjusted
     | UsageCorrected
@@ -260,7 +273,7 @@ class RequestLine(msgspec.Struct, kw_only=True):
 
 
 class PaymentRequest(Sourced, kw_only=True):
-    """A payment request in one of its states."""
+    """A payment request in one of its states, or a document that corrects one."""
 
     payment_request_id: str
     kind: str
@@ -282,6 +295,14 @@ class PaymentRequest(Sourced, kw_only=True):
     created_at: Time
     updated_at: Time
     paid_at: Time | None
+    number: str | None = None
+    actor: str | None = None
+    overdue_at: Time | None = None
+    tax_included: bool = False
+    credited_micros: Whole = 0
+    left_micros: Whole = 0
+    paid_micros: Whole = 0
+    corrects: str | None = None
     lines: list[RequestLine]
 
 
@@ -365,6 +386,7 @@ class AccountRow(msgspec.Struct, kw_only=True):
     access_reasons: list[str]
     numbers: Whole
     waiting_micros: Whole
+    banner: str | None
 
 
 class AgencyTotalsRow(msgspec.Struct, kw_only=True):

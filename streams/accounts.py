@@ -107,6 +107,18 @@ class AccountView:
         return (account.subscription.subscription_id, account.subscription.status) if account else None
 
     @property
+    def agency_id(self) -> str | None:
+        """Its agency; None if it was never subscribed, pending facts count."""
+        account = self._fold.books.account(self.account_id)
+        return account.agency_id if account else None
+
+    @property
+    def currency(self) -> str | None:
+        """Its currency; None if it was never subscribed, pending facts count."""
+        account = self._fold.books.account(self.account_id)
+        return account.currency if account else None
+
+    @property
     def plan(self) -> str | None:
         """The plan that it is, or was last, on; pending facts count."""
         account = self.account

@@ -86,6 +86,9 @@ class AgencyPartition(FencedPartition):
             for partition in range(self._partitions):
                 producer.add(ACCOUNT_EVENTS, None, fact, partition=partition)
         fold.facts.clear()
+        for partition, key, value in fold.numbered:
+            producer.add(ACCOUNT_EVENTS, key, value, partition=partition)
+        fold.numbered.clear()
         for partition, key, value, offset in fold.forwards:
             header = (FORWARDED_HEADER, b"%d:%d" % (self.tp.partition, offset))
             producer.add(AGENCY_EVENTS, key, value, [header], partition)

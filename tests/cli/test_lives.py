@@ -13,8 +13,9 @@ SHOP = """\
 agencies:
   acme: {name: Acme Voice, timezone: America/New_York, currency: USD}
 plans:
-  starter: {agency: acme, price: 49.00, every: 1 month, included_minutes: 100, number_price: 3.00}
-  large: {agency: acme, price: 98.00, every: 1 month, included_minutes: 600, number_price: 2.00, cancel_credit: unused}
+  starter: {agency: acme, price: 49.00, every: 1 month, included_minutes: 100, number_price: 3.00, due_days: 60}
+  large: {agency: acme, price: 98.00, every: 1 month, included_minutes: 600, number_price: 2.00, due_days: 60,
+    cancel_credit: unused}
   weekly: {agency: acme, price: 10.00, every: week}
   euro: {agency: acme, currency: EUR, every: month}
   trial: {agency: acme, price: 1.00, every: month, trial_days: 14, trial_included_minutes: 5}

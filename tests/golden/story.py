@@ -113,6 +113,7 @@ def story() -> Iterator[Line]:
     yield from corrected()
     yield tick("2027-02-02T00:00:00Z", "not past the clock by a jump that needs none", jump=True)
     yield tick("2030-01-01T00:00:00Z", "a leap of years without leave")
+    yield from unpaid()
     yield tick("2027-06-01T00:00:00Z", "a leap of months, with leave: every period in turn", jump=True)
 
 
@@ -371,6 +372,84 @@ def requests() -> Iterator[Line]:
         yield one.fact("payment_request.settled", at, name, payment_request_id=name, status=status, **reference)
     yield one.fact("payment_request.settled", at, "final already", payment_request_id="paid", status="canceled")
     yield one.fact("payment_request.settled", at, "nobody asked", payment_request_id="nobody", status="paid")
+
+
+def asked(teller: Teller, name: str, at: str, due: str, grace: str, about: str, **fields: Any) -> Fact:
+    """A payment request of one line."""
+    line = {
+        "line_id": "recurring", "kind": "recurring", "description": "Plan starter", "quantity": 1, "unit": "period",
+        "unit_price_micros": 49_000_000, "amount_micros": 49_000_000, "period_start": None, "period_end": None,
+    }  # fmt: skip
+    request = {
+        "kind": "cycle", "currency": "USD", "subtotal_micros": 49_000_000, "rounding_micros": 0, "tax_micros": 0,
+        "total_micros": 49_000_000, "due_at": due, "grace_ends_at": grace, "subscription_id": "sub_1",
+    }  # fmt: skip
+    return teller.fact(
+        "payment_request.created", at, about, payment_request_id=name, lines=[line], **{**request, **fields}
+    )
+
+
+def unpaid() -> Iterator[Line]:
+    """What is not paid becomes overdue, pauses, blocks; what is corrected is another document."""
+    one, two, three = Teller("acct_unpaid"), Teller("acct_never_pays"), Teller("acct_credited")
+    first, due, grace = "2027-02-01T08:00:00Z", "2027-02-05T00:00:00Z", "2027-02-12T00:00:00Z"
+    for teller, zone in ((one, "America/New_York"), (two, "UTC"), (three, "UTC")):
+        yield teller.started(first, "to be asked", timezone=zone, included_minutes=1, overage="blocked")
+    yield asked(one, "cycle_1", first, due, grace, "due in three days")
+    yield asked(one, "usage_1", first, due, grace, "of another kind: pauses nothing", kind="usage")
+    yield asked(one, "cycle_2", first, "2027-02-07T00:00:00Z", "2027-02-14T00:00:00Z", "due two days later")
+    yield asked(two, "cycle_1", first, due, grace, "never paid", gateway="stripe")
+    for name in ("whole", "part", "gone"):
+        yield asked(three, name, first, due, grace, f"credit notes: {name}")
+    # As the second fold will give them: what it says again changes nothing.
+    for teller, name, last in ((one, "cycle_1", 1), (one, "usage_1", 2), (two, "cycle_1", 4)):
+        number = f"2027-{last:06d}"
+        given = {"payment_request_id": name, "number": number, "fact_id": f"number:{number}"}
+        yield {**teller.fact("payment_request.numbered", first, "its number"), **given}
+    again = {"payment_request_id": "cycle_1", "number": "2027-000009"}
+    yield one.fact("payment_request.numbered", first, "another number", **again)
+    sent = {"payment_request_id": "cycle_1", "gateway": "stripe", "external_id": "in_1", "actor": "billing"}
+    yield two.fact("payment_request.sent", first, "a gateway has it", tax_micros=4_900_000, **sent)
+    yield two.fact("payment_request.sent", first, "as another one", **{**sent, "external_id": "in_2"})
+    yield one.call("2027-02-01T09:00:00Z", 60, "the minute is used up: pools are empty")
+    at = "2027-02-03T00:00:00Z"
+    noted = {"kind": "credit_note", "currency": "USD", "actor": "jane", "description": "Line was down"}
+    for about, name, amount, fields in (
+        ("of a part of it", "part", 9_000_000, {}),
+        ("of all that is left", "whole", 49_000_000, {"tax_micros": 1_000_000}),
+        ("of more than is left", "part", 41_000_000, {}),
+        ("of what is canceled", "whole", 1, {}),
+        ("of a credit note", "note: of a part of it", 1, {}),
+        ("of nothing that is known", "nobody", 1, {}),
+        ("in euros", "part", 1, {"currency": "EUR"}),
+        ("a refund of what is not paid", "part", 1, {"kind": "refund"}),
+        ("more tax than it is", "part", 1, {"tax_micros": 2}),
+    ):
+        document = {"payment_request_id": f"note: {about}", "corrects": name, "amount_micros": amount}
+        yield three.fact("payment_request.corrected", at, about, **document, **{**noted, **fields})
+    yield three.fact("one_time.charged", at, "asked once", amount_micros=25_000_000, currency="USD", description="Help")
+    yield three.fact("one_time.charged", at, "in euros", amount_micros=1, currency="EUR", description="Help")
+    yield tick(due, "the first are due: past due, and still empty")
+    yield tick("2027-02-07T00:00:00Z", "the last of them")
+    paid = {"status": "paid", "actor": "jane", "reference": "wire 4711"}
+    for name, about in (("cycle_1", "one is left: still past due"), ("cycle_2", "paid, still empty")):
+        yield one.fact("payment_request.settled", "2027-02-08T00:00:00Z", about, payment_request_id=name, **paid)
+    yield three.fact(
+        "payment_request.settled", at, "nobody tries any more", payment_request_id="part", status="failed", actor="s"
+    )
+    back = {"corrects": "cycle_1", "kind": "refund", "currency": "USD", "actor": "jane"}
+    taken = {"payment_request_id": "cycle_2", "amount_micros": 1}
+    yield one.fact("payment_request.corrected", "2027-02-09T00:00:00Z", "an id that is taken", **taken, **back)
+    for about, amount in (("half of it", 24_000_000), ("the rest", 25_000_000), ("more than was paid", 1)):
+        document = {"payment_request_id": f"refund: {about}", "amount_micros": amount}
+        yield one.fact("payment_request.corrected", "2027-02-09T00:00:00Z", about, **document, **back)
+    yield one.pack("2027-02-09T01:00:00Z", "and on again")
+    yield two.fact("subscription.paused", "2027-02-09T02:00:00Z", "underneath", subscription_id="sub_1")
+    yield tick(grace, "blocked")
+    yield two.fact("subscription.resumed", "2027-02-13T00:00:00Z", "blocked all the same", subscription_id="sub_1")
+    yield three.fact(
+        "payment_request.settled", "2027-02-13T00:00:00Z", "canceled", payment_request_id="part", status="canceled"
+    )
 
 
 def duplicates() -> Iterator[Line]:

@@ -21,7 +21,7 @@ async def asked(settings: Settings, account: str, *facts: dict[str, Any], count:
 
     async def found() -> list[dict[str, Any]] | None:
         requests = await read_requests(settings, account_id=account)
-        return requests if len(requests) == count else None
+        return requests if len(requests) == count and all(one["number"] for one in requests) else None
 
     return await wait_until(found)
 
@@ -93,7 +93,7 @@ async def test_a_request_is_shown_like_an_invoice(pipeline: Settings) -> None:
         "Total USD 0.67",
     ):
         assert line in lines, page
-    assert run(pipeline, "show", usage["payment_request_id"]) == usage
+    assert run(pipeline, "show", usage["payment_request_id"]) == {**usage, "corrections": []}
 
 
 async def test_a_unique_beginning_of_an_id_is_enough(pipeline: Settings) -> None:
@@ -123,7 +123,8 @@ async def test_marking_a_request_paid_twice_changes_nothing(pipeline: Settings) 
     paid = await until_it_is(pipeline, "paid", "paid")
     assert (paid["reference"], paid["paid_at"]) == ("wire 4711", "2026-11-03T11:00:00Z")
     facts = [record for record in await read_topic(pipeline, "account-events") if record.key == b"paid"]
-    assert len(facts) == 3
+    # Subscribed, asked, numbered, paid.
+    assert len(facts) == 4
     assert "illegal_change" in refused(pipeline, "mark-paid", request_id, "--id", "another")
     page = command(pipeline, "requests", "show", request_id).stdout
     assert "wire 4711" in page and "2026-11-03 11:00 UTC" in page

@@ -136,6 +136,11 @@ class Standing:
     corrected: bool = False
 
 
+def is_owed(request: dict[str, Any]) -> bool:
+    """Whether a payment request is still to be paid."""
+    return request["status"] in ("pending", "overdue", "failed")
+
+
 @dataclass(eq=False)
 class Account:
     """`adjustments` wait for the next period to close, summed by the period they correct."""
@@ -153,6 +158,9 @@ class Account:
     agency_off: bool = False
     fact_ids: set[str] = field(default_factory=set)
     requests: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # What ticks have told by now, also while one of them is being worked through.
+    time: datetime | None = None
+    shown: str | None = None
     adjustments: dict[datetime, dict[str, Any]] = field(default_factory=dict)
     last_closed: Period | None = None
     rentals: list[Rental] = field(default_factory=list)
@@ -171,6 +179,21 @@ class Account:
     def subscription(self) -> Subscription:
         """The active subscription, or else the last one."""
         return self.subscriptions[-1]
+
+    @property
+    def debt(self) -> str | None:
+        """What its unpaid cycles make of it: past_due, blocked, or nothing."""
+        owed = [one for one in self.requests.values() if one["kind"] == "cycle" and is_owed(one)]
+        late = [one for one in owed if one["overdue_at"]]
+        if any(self.time is not None and one["grace_ends_at"] <= self.time for one in late):
+            return "blocked"
+        return "past_due" if late else None
+
+    @property
+    def status(self) -> str:
+        """Of its subscription, as people see it."""
+        own = self.subscription.status
+        return own if own == "canceled" else self.debt or own
 
     def open_periods(self) -> list[Period]:
         """Oldest first."""
@@ -204,7 +227,7 @@ class Account:
 
     def reasons_now(self) -> frozenset[str]:
         """Why the account's campaigns may not run, by what the book says at this moment."""
-        reasons = set()
+        reasons = {self.debt} if self.debt else set()
         if self.subscription.status in ("canceled", "paused"):
             reasons.add(self.subscription.status)
         period = self.newest_open()

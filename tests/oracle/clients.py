@@ -54,8 +54,10 @@ class Client:
         self.numbers: list[str] = []
 
 
-def request_fields(random: Random, now: datetime, kind: str) -> Fact:
-    """What a payment request asks for: one line, its total rounded to cents."""
+def request_fields(random: Random, now: datetime, kind: str, length: timedelta) -> Fact:
+    """What a payment request asks for: one line, its total rounded to cents; due somewhere in a period's length."""
+    due = now + length * random.choice((-0.2, 0, 0, 0.1, 0.3, 1)) * random.random()
+    grace = due + random.choice((timedelta(0), timedelta(days=1), timedelta(days=7), length * random.random()))
     span: Fact = {"period_start": stamp(random, now), "period_end": stamp(random, now)}
     if kind in ("pack", "one_time"):
         span = {"period_start": None, "period_end": None}
@@ -77,6 +79,6 @@ def request_fields(random: Random, now: datetime, kind: str) -> Fact:
         "rounding_micros": -4_000,
         "tax_micros": 0,
         "total_micros": 49_000_000,
-        "due_at": stamp(random, now),
-        "grace_ends_at": stamp(random, now + timedelta(days=7)),
+        "due_at": stamp(random, due),
+        "grace_ends_at": stamp(random, grace),
     }

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.oracle import named, numbers
 from tests.oracle.anchored import days_later
-from tests.oracle.book import Account, Period, Subscription, Terms, Today, Whole
+from tests.oracle.book import Account, Period, Subscription, Terms, Today, Whole, is_owed
 from tests.oracle.checks import MAX_INTEGER
 from tests.oracle.journal import Journal
 
@@ -66,10 +66,32 @@ def take_up(journal: Journal, account: Account, terms: Terms, start: datetime, a
 
 
 def status(journal: Journal, account: Account, at: datetime, new: str) -> None:
-    subscription = account.subscription
-    said = {"status": new, "previous": subscription.status}
-    journal.billing(account, subscription, "subscription.status_changed", at, **said)
-    subscription.status = new
+    account.subscription.status = new
+    tell_status(journal, account, at)
+
+
+def tell_status(journal: Journal, account: Account, at: datetime) -> None:
+    """Says what the status is, where people see another one than was said last."""
+    previous, account.shown = account.shown, account.status
+    if account.status != previous:
+        said = {"status": account.status, "previous": previous}
+        journal.billing(account, account.subscription, "subscription.status_changed", at, **said)
+
+
+def fall_due(journal: Journal, account: Account, moment: datetime, at: datetime) -> None:
+    """Ticks have told of a moment at which something is due, or a grace is over."""
+    account.time = max(moment, account.time or moment)
+    for request in sorted(account.requests.values(), key=lambda one: (one["due_at"], one["payment_request_id"])):
+        if is_owed(request) and not request["overdue_at"] and request["due_at"] <= account.time:
+            request["overdue_at"] = request["updated_at"] = at
+            if request["status"] == "pending":
+                said = {"status": "overdue", "actor": "clock", "reference": None, "note": None}
+                request |= said
+                request["changes"] = [*request["changes"], said | {"at": at}]
+            journal.write(
+                "payment-requests", request["payment_request_id"], {k: v for k, v in request.items() if k != "refunded"}
+            )
+    tell_status(journal, account, at)
 
 
 def open_next(journal: Journal, account: Account, at: datetime) -> Period:
@@ -115,7 +137,7 @@ def begin(journal: Journal, account: Account, at: datetime, whole: Whole, start:
         included_s=included,
         currency=terms["currency"],
         lines=all_lines(account, own),
-        status=subscription.status,
+        status=account.status,
         **dates(terms, start),
     )
     return period
@@ -192,6 +214,12 @@ def _due(account: Account) -> list[tuple[datetime, int, datetime, Any]]:
         waiting.append((newest.end, 0, newest.start, (open_next, None)))
     elif subscription.status != "canceled":
         waiting.append((newest.end, 2, newest.start, (end, None)))
+    for request in account.requests.values():
+        if is_owed(request):
+            if not request["overdue_at"]:
+                waiting.append((request["due_at"], 3, request["due_at"], (fall_due, request["due_at"])))
+            elif request["kind"] == "cycle" and (account.time is None or request["grace_ends_at"] > account.time):
+                waiting.append((request["grace_ends_at"], 3, request["due_at"], (fall_due, request["grace_ends_at"])))
     return waiting
 
 
@@ -211,7 +239,8 @@ def advance(journal: Journal, account: Account, at: datetime) -> None:
         waiting = [item for item in _due(account) if item[0] <= at]
         if not waiting:
             break
-        step, period = min(waiting, key=lambda item: item[:3])[3]
-        step(*(each for each in (journal, account, period, at) if each is not None))
+        step, about = min(waiting, key=lambda item: item[:3])[3]
+        step(*(each for each in (journal, account, about, at) if each is not None))
+    account.time = at
     if account.open_periods():
         new_day(account, at)

@@ -13,10 +13,9 @@ from tests.oracle.reading import Refused
 
 
 def started(journal: Journal, account: Account, fact: Fact) -> None:
-    previous, terms, at = None, fact["terms"], fact["at"]
+    terms, at = fact["terms"], fact["at"]
     if account.subscriptions:
         last = account.subscription
-        previous = last.status
         if last.status != "canceled" or (last.end is not None and at < last.end):
             raise Refused("already_subscribed", account.account_id)
     check_card(account, terms)
@@ -26,8 +25,7 @@ def started(journal: Journal, account: Account, fact: Fact) -> None:
         subscription.status = "trialing"
     account.subscriptions.append(subscription)
     account.cap = terms["cap"]
-    said = {"status": subscription.status, "previous": previous}
-    journal.billing(account, subscription, "subscription.status_changed", at, **said)
+    cycles.tell_status(journal, account, at)
     cycles.open_next(journal, account, at)
     cycles.new_day(account, fact["clock"])
 

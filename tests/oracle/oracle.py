@@ -23,6 +23,7 @@ from tests.oracle.reading import Refused, read
 from tests.oracle.wholesale import Wholesale
 
 LONGEST_STEP = timedelta(days=35)
+ABOUT_REQUESTS = [f"payment_request.{what}" for what in ("sent", "settled", "corrected", "numbered")]
 
 
 def run(lines: Iterable[bytes]) -> list[Output]:
@@ -117,9 +118,11 @@ class Oracle:
         name, kind = fact["account_id"], fact["type"]
         account = self.accounts.get(name)
         if account is None and kind != "subscription.started":
-            raise Refused("unknown_request" if kind == "payment_request.settled" else "no_subscription", name)
+            about_requests = kind in ABOUT_REQUESTS
+            raise Refused("unknown_request" if about_requests else "no_subscription", name)
         if account is None:
             account = Account(name, fact["agency_id"], fact["terms"]["currency"])
+            account.time = self.clock
             account.wholesale = self.wholesale[fact["agency_id"]]
             account.agency_off = self.agencies.get(fact["agency_id"], (0, False))[1]
         if fact["agency_id"] != account.agency_id:

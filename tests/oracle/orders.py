@@ -1,35 +1,17 @@
-"""The facts with a `fact_id`: packs, adjustments, caps and payment requests; the rest is in `lives`.
+"""The facts with a `fact_id`: packs, adjustments and caps; the rest is in `lives` and `payments`.
 
 Each function changes one account or raises `Refused` before anything is changed.
 """
 
 from typing import Any
 
-from tests.oracle import cycles, lives
+from tests.oracle import cycles, lives, payments
 from tests.oracle.book import Account
 from tests.oracle.checks import MAX_INTEGER, Fact
 from tests.oracle.corrections import corrected
 from tests.oracle.journal import Journal
 from tests.oracle.pricing import is_allowed
 from tests.oracle.reading import Refused
-
-REQUEST_FIELDS = [
-    "payment_request_id",
-    "kind",
-    "agency_id",
-    "account_id",
-    "subscription_id",
-    "period_start",
-    "period_end",
-    "currency",
-    "lines",
-    "subtotal_micros",
-    "rounding_micros",
-    "tax_micros",
-    "total_micros",
-    "due_at",
-    "grace_ends_at",
-]
 
 
 def currency_named(fact: Fact) -> str | None:
@@ -95,30 +77,9 @@ def top_up_set(journal: Journal, account: Account, fact: Fact) -> None:
     account.top_up = top_up
 
 
-def request_created(journal: Journal, account: Account, fact: Fact) -> None:
-    name = fact["payment_request_id"]
-    if name in account.requests:
-        raise Refused("illegal_change", account.account_id)
-    request = {field: fact[field] for field in REQUEST_FIELDS}
-    request |= {"status": "pending", "reference": None, "note": None, "paid_at": None, "updated_at": fact["at"]}
-    account.requests[name] = request
-    journal.write("payment-requests", name, request)
-
-
-def request_settled(journal: Journal, account: Account, fact: Fact) -> None:
-    name, status = fact["payment_request_id"], fact["status"]
-    request = account.requests.get(name)
-    if request is None:
-        raise Refused("unknown_request", account.account_id)
-    if request["status"] in ("paid", "canceled", status):
-        raise Refused("illegal_change", account.account_id)
-    request |= {"status": status, "reference": fact["reference"], "note": fact["note"], "updated_at": fact["at"]}
-    request["paid_at"] = fact["at"] if status == "paid" else None
-    journal.write("payment-requests", name, request)
-
-
 HANDLERS = {
     **lives.HANDLERS,
+    **payments.HANDLERS,
     "pack.applied": pack_applied,
     "wallet.adjusted": wallet_adjusted,
     "cap.set": cap_set,
@@ -126,6 +87,4 @@ HANDLERS = {
     "top_up.set": top_up_set,
     "call.corrected": corrected,
     "call.voided": corrected,
-    "payment_request.created": request_created,
-    "payment_request.settled": request_settled,
 }

@@ -60,6 +60,16 @@ def outcomes(value: Any) -> dict[str, bool]:
     return {outcome: truth(billed) for outcome, billed in value.items()}
 
 
+def description(value: Any) -> str:
+    expect(len(text(value)) <= 512)
+    return str(value)
+
+
+def some_description(value: Any) -> str:
+    expect(description(value) != "")
+    return str(value)
+
+
 def label(value: Any) -> str:
     expect(len(text(value).encode()) <= 128)
     return str(value)
@@ -274,17 +284,52 @@ FACTS: dict[str, Table] = {
         "lines": required(list_of(line)),
         "subtotal_micros": required(total),
         "rounding_micros": required(whole),
-        "tax_micros": required(whole),
+        "tax_micros": (whole, 0),
         "total_micros": required(total),
         "due_at": required(date),
         "grace_ends_at": required(date),
+        "gateway": (identifier, "manual"),
+        "external_id": optional(identifier),
+        "tax_included": (truth, False),
+    },
+    "payment_request.sent": ONCE
+    | {
+        "payment_request_id": required(long_identifier),
+        "gateway": required(identifier),
+        "external_id": required(identifier),
+        "tax_micros": (natural, 0),
+        "tax_included": (truth, False),
+        "actor": optional(identifier),
     },
     "payment_request.settled": ONCE
     | {
         "payment_request_id": required(long_identifier),
         "status": required(one_of("paid", "failed", "canceled")),
+        "actor": optional(identifier),
         "reference": optional(text),
         "note": optional(text),
+    },
+    "payment_request.corrected": ONCE
+    | {
+        "payment_request_id": required(long_identifier),
+        "corrects": required(long_identifier),
+        "kind": required(one_of("credit_note", "refund")),
+        "amount_micros": required(positive),
+        "currency": required(currency),
+        "tax_micros": (natural, 0),
+        "description": (description, ""),
+        "actor": optional(identifier),
+        "reference": optional(text),
+        "note": optional(text),
+        "external_id": optional(identifier),
+    },
+    "payment_request.numbered": ONCE
+    | {"payment_request_id": required(long_identifier), "number": required(identifier)},
+    "one_time.charged": ONCE
+    | {
+        "amount_micros": required(positive),
+        "currency": required(currency),
+        "description": required(some_description),
     },
     "agency.caps_set": {
         "fact_id": required(identifier),
@@ -327,6 +372,17 @@ def _account_in(document: Any) -> str | None:
         return None
 
 
+def _adds_up(fact: Fact) -> bool:
+    """Amounts of a payment request, or of a document that corrects one, go together."""
+    if fact["type"] == "payment_request.corrected":
+        return bool(fact["tax_micros"] <= fact["amount_micros"])
+    if fact["type"] != "payment_request.created":
+        return True
+    tax = 0 if fact["tax_included"] else fact["tax_micros"]
+    lines = sum(each["amount_micros"] for each in fact["lines"])
+    return bool(lines == fact["subtotal_micros"] == fact["total_micros"] - fact["rounding_micros"] - tax)
+
+
 def read(raw: bytes) -> Fact:
     """The fact of a line, with its `type`; raises Refused."""
     if len(raw) > MAX_BYTES:
@@ -342,6 +398,8 @@ def read(raw: bytes) -> Fact:
     if kind not in FACTS:
         raise Refused("unknown_type", account)
     try:
-        return {"type": kind, **table(FACTS[kind])(document)}
+        fact = {"type": kind, **table(FACTS[kind])(document)}
+        expect(_adds_up(fact))
+        return fact
     except ValueError:
         raise Refused("malformed", account) from None

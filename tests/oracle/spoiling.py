@@ -55,7 +55,7 @@ BAD_TIMES: tuple[Any, ...] = (
 )
 BAD_IDS: tuple[Any, ...] = ("", "x" * 129, "é" * 65, 5, None, True, [], {})
 BAD_NUMBERS: tuple[Any, ...] = (2**53 + 1, -(2**53) - 1, 10**30, 1.5, 1.0, "5", True, [], {})
-IDS = ("account_id", "agency_id", "call_id", "fact_id", "subscription_id", "payment_request_id")
+IDS = ("account_id", "agency_id", "call_id", "fact_id", "subscription_id", "payment_request_id", "actor")
 TIMES = ("at", "started_at", "ended_at", "due_at", "grace_ends_at")
 NATURALS = (
     "cost_micros",
@@ -74,6 +74,8 @@ NATURALS = (
     "trial_included_minutes",
     "max_future_s",
     "max_call_s",
+    "tax_micros",
+    "amount_micros",
 )
 BAD_WORDS: dict[str, tuple[Any, ...]] = {
     "top_up": (5, "boost", {}, {"pack": "boost-60", "minutes": 1, "price_micros": 0, "currency": "USD", "below_s": 1}),
@@ -107,6 +109,8 @@ BAD_WORDS: dict[str, tuple[Any, ...]] = {
     "lines": (None, 5, {}, [5]),
     "cancel_credit": ("all", 5, None),
     "number": BAD_IDS,
+    "description": (5, "x" * 513, None, []),
+    "tax_included": ("no", 0, 1, None),
     "label": (5, "x" * 129, "é" * 65, []),
 }
 REQUIRED = (

@@ -42,8 +42,12 @@ STEPS = {
     "top_up": 3,
     "correct": 7,
     "void": 3,
-    "request": 2,
-    "settle": 5,
+    "request": 5,
+    "settle": 7,
+    "send": 2,
+    "correct_request": 4,
+    "number_request": 3,
+    "one_time": 2,
     "rules": 2,
     "agency_access": 1,
     "agency_caps": 3,
@@ -83,9 +87,10 @@ class LogWriter:
         return json.dumps(fact).encode()
 
     def _sound_step(self) -> str:
+        payments = ("send", "correct_request", "number_request", "one_time")
         also = ("top_up", "correct", "void", "change", "pause", "resume", "rent", "release")
         return self.random.choice(
-            ("call", "call", "pack", "wallet", "cap", "caps", "request", "settle", "rules", "doomed", *also)
+            ("call", "call", "pack", "wallet", "cap", "caps", "request", "settle", "rules", "doomed", *also, *payments)
         )
 
     def _fact(self, step: str, client: Client) -> Fact:
@@ -443,12 +448,12 @@ class LogWriter:
         return self._own("top_up.set", client, self.now) | {"top_up": top_up if random.random() > 0.15 else None}
 
     def _request(self, client: Client) -> Fact:
-        kind = self.random.choice(("cycle", "usage", "pack", "one_time"))
+        kind = self.random.choice(("cycle", "cycle", "cycle", "usage", "pack", "one_time"))
         name = f"sub_{self.count}:20260101T000000Z:{kind}"
         client.requests.append(name)
         return (
             self._own("payment_request.created", client, self.now)
-            | request_fields(self.random, self.now, kind)
+            | request_fields(self.random, self.now, kind, self._length(client))
             | {
                 "payment_request_id": name,
                 "subscription_id": f"sub_{self.count}",
@@ -456,11 +461,49 @@ class LogWriter:
             }
         )
 
+    def _send(self, client: Client) -> Fact:
+        random = self.random
+        tax = {"tax_micros": random.choice((0, 4_900_000, 2**53)), "tax_included": random.choice((True, False))}
+        return self._own("payment_request.sent", client, self.now) | {
+            "payment_request_id": random.choice(client.requests[-3:]),
+            "gateway": "stripe",
+            "external_id": random.choice(("in_1", "in_2")),
+            "actor": "billing",
+            **(tax if random.random() < 0.7 else {}),
+        }
+
+    def _correct_request(self, client: Client) -> Fact:
+        random = self.random
+        name = f"document_{self.count}" if random.random() < 0.9 else random.choice(client.requests)
+        about = random.choice(client.requests[-3:])
+        client.requests.append(name)
+        return self._own("payment_request.corrected", client, self.now) | {
+            "payment_request_id": name,
+            "corrects": about,
+            "kind": random.choice(("credit_note", "refund")),
+            "amount_micros": random.choice((1, 9_000_000, 24_500_000, 40_000_000, 49_000_000, 49_000_001)),
+            "tax_micros": random.choice((0, 0, 1, 500_000)),
+            "currency": self._currency(client),
+            "actor": random.choice(("jane", None)),
+            "note": random.choice(("by phone", None)),
+        }
+
+    def _number_request(self, client: Client) -> Fact:
+        return self._own("payment_request.numbered", client, self.now) | {
+            "payment_request_id": self.random.choice(client.requests[-3:]),
+            "number": f"{self.now.year}-{self.count:06d}",
+        }
+
+    def _one_time(self, client: Client) -> Fact:
+        amount = {"amount_micros": self.random.choice((1, 25_000_000, 2**53)), "currency": self._currency(client)}
+        return self._own("one_time.charged", client, self.now) | {"description": "Set-up", **amount}
+
     def _settle(self, client: Client) -> Fact:
         extra = {"reference": "wire 4711"} if self.random.random() < 0.5 else {"note": "by phone", "reference": None}
         return self._own("payment_request.settled", client, self.now) | {
-            "payment_request_id": self.random.choice(client.requests[-2:]),
-            "status": self.random.choice(("paid", "failed", "failed", "canceled")),
+            "payment_request_id": self.random.choice(client.requests[-3:]),
+            "status": self.random.choice(("paid", "paid", "failed", "canceled")),
+            "actor": self.random.choice(("jane", "jane", None)),
             **extra,
         }
 

@@ -1,6 +1,9 @@
 """Access is a set of reasons to be off: with two of them, one that goes does not turn it on."""
 
+import pytest
+
 from tests.rating.builders import call, fact, outputs, pack, subscription, tick
+from tests.rating.test_payments import DUE, GRACE, asked, settled
 
 CAP = {"minutes": 5, "spend_micros": None, "mode": "hard", "alerts_percent": [80, 100]}
 RAISED = {**CAP, "minutes": 500}
@@ -87,3 +90,53 @@ def test_nothing_is_said_while_the_set_stays_the_same():
 
 def test_a_soft_cap_never_turns_access_off():
     assert access(subscription(cap={**CAP, "mode": "soft"}), call(1)) == []
+
+
+# -- what is not paid, beside each other reason
+
+
+PAUSED = fact("subscription.paused", "pause", at="2026-11-07T00:00:00Z", subscription_id="sub_1")
+RESUMED = fact("subscription.resumed", "resume", at="2026-11-17T00:00:00Z", subscription_id="sub_1")
+NEVER_ENDS = subscription(overage="blocked")
+AGENCY_OFF, AGENCY_ON = (
+    {"type": "agency.access", "fact_id": f"a{n}", "agency_id": "ag_1", "at": DUE, "sequence": n, "allowed": n == 2}
+    for n in (1, 2)
+)
+# Of each other reason: how it begins, and how it goes.
+OTHERS = {
+    "cap_reached": ([subscription(cap=CAP), call(1)], [cap_set("raised", RAISED)]),
+    "pools_empty": ([NEVER_ENDS, call(1)], [pack("bought")]),
+    "paused": ([subscription(), PAUSED], [RESUMED]),
+    "agency_cap_reached": ([subscription(), AGENCY_OFF], [AGENCY_ON]),
+    "canceled": (
+        [subscription(), canceled("end", at="2026-11-07T00:00:00Z")],
+        [subscription(at="2026-11-17T00:00:00Z", fact="again", sub="sub_2")],
+    ),
+}
+PAID = settled("paid", at="2026-11-16T00:00:00Z")
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize(("unpaid", "ticks"), [("past_due", [tick(DUE)]), ("blocked", [tick(DUE), tick(GRACE)])])
+def test_what_is_paid_takes_away_only_that_it_was_not(other, unpaid, ticks):
+    begins, goes = OTHERS[other]
+    first, *rest = begins
+    both = [first, asked(), *rest, *ticks]
+    assert access(*both)[-1][1] == sorted([other, unpaid])
+    assert access(*both, PAID)[-1] == (False, [other], other)
+    assert access(*both, PAID, *goes)[-1] == (True, [], "ok")
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize(("unpaid", "ticks"), [("past_due", [tick(DUE)]), ("blocked", [tick(DUE), tick(GRACE)])])
+def test_another_reason_that_goes_leaves_it_unpaid(other, unpaid, ticks):
+    begins, goes = OTHERS[other]
+    first, *rest = begins
+    both = [first, asked(), *rest, *ticks, *goes]
+    assert access(*both)[-1] == (False, [unpaid], unpaid)
+    assert access(*both, PAID)[-1] == (True, [], "ok")
+
+
+def test_each_change_is_told_once():
+    repeated = [asked(), tick(DUE), tick("2026-11-09T00:00:00Z"), tick(GRACE), tick("2026-11-16T00:00:00Z"), PAID, PAID]
+    assert [reasons for _, reasons, _ in access(subscription(), *repeated)] == [["past_due"], ["blocked"], []]

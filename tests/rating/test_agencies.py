@@ -1,6 +1,7 @@
 """The second fold: totals of agencies are the sums of the rated calls, and their caps turn all accounts off and on."""
 
 import json
+import random
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
 
@@ -15,6 +16,7 @@ from rating.partitioner import partition_of
 from rating.seen import SeenInMemory
 from tests.oracle.strategies import written_log
 from tests.rating.builders import call, encode, outputs, pack, subscription, tick
+from tests.rating.test_payments import asked
 
 SUMS = ("calls", "billed_s", "amount_micros", "cost_micros", "margin_micros")
 
@@ -162,6 +164,95 @@ def test_the_clock_is_the_slowest_partitions_and_nothing_closes_before_it():
         (10, 2, 0, True),
         (11, 1, 1, False),
     ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 3), st.integers(1, 9))
+def test_payment_requests_are_numbered_without_gaps_in_each_agency_and_year(seed, partitions, batch):
+    """Whatever the partitions and transactions; a second fold that is lost before its commit does it again."""
+    rnd, world = random.Random(seed), Numbering(partitions)
+    for number in range(12):
+        account, agency = f"acct_{number}", f"ag_{number % 2}"
+        world.send_fact(subscription(account=account, agency=agency))
+        for n in range(rnd.randrange(4)):
+            one = {**asked(f"r{n}", account=account), "agency_id": agency}
+            world.send_fact({**one, "at": rnd.choice(("2026-12-31T23:00:00Z", "2027-01-01T00:00:00Z"))})
+        if number % batch == 0:
+            world.commit(number % partitions)
+        if rnd.random() < 0.3:
+            world.lose()
+        if rnd.random() < 0.3:
+            world.settle()
+    for partition in range(partitions):
+        world.commit(partition)
+    world.settle()
+    for partition in range(partitions):
+        world.commit(partition)
+    found = defaultdict(list)
+    for request in world.requests.values():
+        year, _, place = request["number"].partition("-")
+        found[request["agency_id"], year].append(int(place))
+        assert year == request["created_at"][:4]
+    assert all(sorted(places) == list(range(1, len(places) + 1)) for places in found.values())
+    assert sum(map(len, found.values())) == world.asked
+
+
+class Numbering(World):
+    """The second fold gives numbers to the first one: both through records, each step of it a transaction."""
+
+    def __init__(self, partitions):
+        super().__init__(partitions)
+        self.asked = 0
+        self.requests = {}
+        # What the second fold has read, by partition, since it was stored last.
+        self.stored = [{} for _ in range(partitions)]
+        self.told = [[] for _ in range(partitions)]
+
+    def send_fact(self, one):
+        self.asked += one["type"] == "payment_request.created"
+        self.send(partition_of(one["account_id"].encode(), self.count), json.dumps(one).encode())
+
+    def commit(self, partition):
+        fold = self.folds[partition]
+        for topic, _, value in fold.outputs:
+            assert topic != "dead-letters", value
+            if topic == "payment-requests":
+                request = json.loads(value)
+                self.requests[request["account_id"], request["payment_request_id"]] = request
+        fold.outputs.clear()
+        for agency_id, value in fold.drain_agencies():
+            for home in range(self.count) if agency_id is None else [partition_of(agency_id.encode(), self.count)]:
+                self.told[home].append(value)
+                self.agencies[home].fold(value, self.agency_offsets[home] + len(self.told[home]) - 1)
+        fold.drain_ledger()
+
+    def lose(self):
+        """Killed before it stored anything: it begins anew where its ledger stands."""
+        for home, told in enumerate(self.told):
+            self.agencies[home] = AgencyFold(home, self.count)
+            for record in self.stored[home].items():
+                self.agencies[home].restore(*record)
+            self.agencies[home].restored()
+            for offset, value in enumerate(told, self.agency_offsets[home]):
+                self.agencies[home].fold(value, offset)
+
+    def settle(self):
+        for home, agencies in enumerate(self.agencies):
+            self.stored[home].update(agencies.drain_ledger())
+            self.agency_offsets[home] += len(self.told[home])
+            self.told[home].clear()
+            numbered, agencies.numbered = agencies.numbered, []
+            for partition, key, value in numbered:
+                assert partition_of(key, self.count) == partition
+                self.send(partition, value)
+
+
+def test_what_is_to_be_numbered_for_a_partition_that_is_not_there_is_refused():
+    fold = AgencyFold(0, 2)
+    content = {"type": "agency.request", "agency_id": "ag", "account_id": "a", "payment_request_id": "r", "year": 2026}
+    more = {"at": "2026-11-01T00:00:00Z", "source_partition": 2, "source_offset": 0}
+    fold.fold(json.dumps({**content, **more}).encode(), 0)
+    assert (fold.numbered, fold.agencies, fold.outputs[0][2].reason) == ([], {}, "malformed")
 
 
 PAYG = [
