@@ -439,3 +439,40 @@ def test_an_agency_is_asked_for_what_its_calls_cost_in_whatever_order_partitions
     assert [event["period_start"][:10] for event in closed[:4]] == [
         "2026-11-02", "2026-11-09", "2026-11-16", "2026-11-17",
     ]  # fmt: skip
+
+
+def test_an_agency_that_was_written_before_there_were_wholesale_periods_is_read():
+    start, end = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)
+    totals = {"USD": [3, 0, 180, 5, 0, 0]}
+    old = ["ag", [[start, end, totals, {}]], [], None, 60, [], False, 0, 0, ["caps_1"], None]
+    fold = AgencyFold(0, 1)
+    fold.restore(b"agency\0ag", b"\1" + msgspec.msgpack.encode(old))
+    fold.restored()
+    agency = fold.agencies["ag"]
+    assert (agency.periods[0].totals["USD"].calls, agency.periods[0].terms, agency.wallet_s) == (3, None, 60)
+    # It is billed from the start of the period that is open, by terms that began before it.
+    told = {**wholesale_set(1, "2026-10-15T00:00:00Z", "ag", interval="month"), "type": "agency.wholesale_set"}
+    fold.fold(json.dumps({**told, "source_partition": 0, "source_offset": 0}).encode(), 0)
+    [(topic, _, value)] = fold.outputs
+    event = msgspec.json.decode(value)
+    assert (topic, event["period_start"], event["period_end"]) == (
+        "billing-events", "2026-11-01T00:00:00Z", "2026-11-15T00:00:00Z",
+    )  # fmt: skip
+    # 14 of 31 days of 7 micros, and of 3 minutes.
+    assert (event["price_micros"], event["included_s"]) == (7 * 14 // 31, 180 * 14 // 31)
+    # Every partition tells it.
+    fold.fold(json.dumps({**told, "source_partition": 0, "source_offset": 0}).encode(), 1)
+    assert len(fold.outputs) == 1
+    # A rented number is settled with its last period, and taken out of the ledger.
+    own = {"agency_id": "ag", "account_id": "a\0b", "number": "+1", "source_partition": 0, "source_offset": 0}
+    for kind, at in (("rented", "2026-11-02T00:00:00Z"), ("released", "2026-11-03T00:00:00Z")):
+        fold.fold(json.dumps({"type": f"agency.number_{kind}", "at": at, **own}).encode(), 2)
+    assert [key for key, value in fold.drain_ledger() if key.startswith(b"number\0") and value]
+    fold.fold(b'{"type":"agency.tick","at":"2026-11-15T01:00:00Z","source_partition":0}', 3)
+    closed = [msgspec.json.decode(value) for _, _, value in fold.outputs[1:]]
+    assert [event["type"] for event in closed] == ["agency.cycle_opened", "agency.cycle_closed"]
+    # The 15th of October to the 15th of November are 31 days, though half of them are billed.
+    assert [(line["quantity"], line["amount_micros"]) for line in closed[1]["lines"]] == [(1, 1_000_000 // 31)]
+    gone = [(key, value) for key, value in fold.drain_ledger() if key.startswith(b"number\0")]
+    assert [value for _, value in gone] == [None]
+    fold.restore(*gone[0])
