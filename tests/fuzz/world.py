@@ -40,7 +40,17 @@ PARTITIONS = 2
 LARGEST = 2**53
 # Sums of amounts may be larger than any amount; what is used of a cap is one.
 LARGEST_SUM = 2**62
-SUMS = {"subtotal_micros", "total_micros", "adjustments_micros", "amount_micros", "lines_micros", "used"}
+SUMS = {
+    "subtotal_micros",
+    "total_micros",
+    "credited_micros",
+    "left_micros",
+    "paid_micros",
+    "adjustments_micros",
+    "amount_micros",
+    "lines_micros",
+    "used",
+}
 # Rated or another fact accepted; a duplicate or a fact known; ticks and rules; passed on; a dead letter.
 OUTCOMES = ("rated", "accepted", "duplicate", "known", "time", "forwarded", "dead")
 _tables = {table.topic: table for table in TABLES}
