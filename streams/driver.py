@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -54,6 +55,24 @@ class RebalanceListener(base.ConsumerRebalanceListener):
 class ConsumerThread(base.AIOKafkaConsumerThread):
     """aiokafka's consumer in a thread of its own, so that heartbeats go on while a batch is folded."""
 
+    _serving: asyncio.Task[None] | None = None
+
+    async def _serve(self) -> None:
+        self._serving = asyncio.current_task()
+        await super()._serve()
+
+    def _start_thread(self) -> None:
+        with suppress(asyncio.CancelledError):
+            super()._start_thread()
+
+    async def give_up(self) -> None:
+        """End the thread though it has not started: without its broker it would go on trying to."""
+        thread = self._thread
+        if thread is not None:
+            if self._serving is not None:
+                self.thread_loop.call_soon_threadsafe(self._serving.cancel)
+            await asyncio.to_thread(thread.join)
+
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         conf, settings = self.app.conf, self.app.settings
         session_ms = int(settings.session_timeout_s * 1000)
@@ -79,6 +98,17 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         self._metadata_at = 0.0
         consumer._client.cluster.add_listener(self._metadata_came)
         return consumer
+
+    async def on_thread_stop(self) -> None:
+        """Close the consumer, also while the broker is away.
+
+        The library waits for fetches that it has canceled, and one that stands still before its next try then raises
+        that it was canceled. Nobody waits for this thread but the process that wants to end.
+        """
+        try:
+            await super().on_thread_stop()
+        except asyncio.CancelledError:
+            await self._ensure_consumer()._client.close()
 
     def _metadata_came(self, cluster: Any) -> None:
         """The client asks for metadata when it is old; sooner only when a broker gave an error, or no answer."""
@@ -153,6 +183,10 @@ class Consumer(base.Consumer):
         self._last: dict[TP, ConsumerRecord] = {}
         self._takeover = asyncio.Lock()
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def give_up(self) -> None:
+        """End though it has not started."""
+        await self._thread.give_up()
 
     # -- fetching
 

@@ -66,11 +66,12 @@ class Observatory:
         self._runner: web.AppRunner | None = None
 
     async def add(self, watch: Watch, settings: Settings) -> None:
-        """Show a role; the first one starts the server.
+        """Show a role, once; the first one starts the server.
 
         If the port is taken (another role on this machine), any free one is used; the log says which.
         """
-        self._watches.append(watch)
+        if watch not in self._watches:
+            self._watches.append(watch)
         if self._runner is not None:
             return
         app = web.Application()

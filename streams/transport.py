@@ -130,6 +130,11 @@ class RoleApp(faust.App):
             fail(error)
         await observatory.remove(self.watch)
 
+    async def give_up(self) -> None:
+        """End though it has not started: nothing is in hand. Without its broker an app starts for ever."""
+        if self._consumer is not None:
+            await self._consumer.give_up()
+
     async def crash(self, reason: BaseException) -> None:
         """Whatever dies inside Faust takes the process with it."""
         fail(reason)
@@ -210,13 +215,29 @@ async def serve(apps: Sequence[RoleApp], settings: Settings, *beside: Job) -> No
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    started: list[RoleApp] = []
+    starting = asyncio.create_task(_start(apps, started))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        await starting
+        jobs = [asyncio.create_task(_run_beside(job, stop)) for job in beside]
+        await stopping
+        await asyncio.gather(*jobs)
+    else:
+        starting.cancel()
+        await apps[len(started)].give_up()
+    for app in started:
+        await app.stop()
+
+
+async def _start(apps: Sequence[RoleApp], started: list[RoleApp]) -> None:
+    # All of them at once: the process is not ready before the last one is.
+    for app in apps:
+        await observatory.add(app.watch, app.settings)
     for app in apps:
         await app.start()
-    jobs = [asyncio.create_task(_run_beside(job, stop)) for job in beside]
-    await stop.wait()
-    await asyncio.gather(*jobs)
-    for app in apps:
-        await app.stop()
+        started.append(app)
 
 
 async def _run_beside(job: Job, stop: asyncio.Event) -> None:

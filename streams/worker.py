@@ -165,6 +165,7 @@ class Workers:
         self._batch_records = batch_records
         self._workers: dict[TP, PartitionWorker] = {}
         self._opening: list[PartitionWorker] = []
+        self._being_opened: asyncio.Future[list[None]]
         # Partitions may be taken away, or the process stop, while others are still being restored.
         self._changing = asyncio.Lock()
         self._closed = False
@@ -212,8 +213,16 @@ class Workers:
             await self._close_all_but(partitions)
             new = {tp: self._make(tp) for tp in partitions - set(self._workers)}
             self._opening = list(new.values())
-            await asyncio.gather(*(worker.open() for worker in self._opening))
-            self._opening = []
+            self._being_opened = asyncio.gather(*(worker.open() for worker in self._opening))
+            try:
+                await self._being_opened
+            except asyncio.CancelledError:
+                if not self._closed:
+                    raise
+                await asyncio.gather(*(worker.close() for worker in self._opening))
+                return {}
+            finally:
+                self._opening = []
             self._workers.update(new)
             for worker in self._workers.values():
                 worker.start(self.flight, self._batch_records)
@@ -227,8 +236,11 @@ class Workers:
 
     async def close(self) -> None:
         """Finish what is in hand and close everything, for good."""
+        self._closed = True
+        if self._opening:
+            # Nothing is in hand there yet. Without its broker a partition opens for ever.
+            self._being_opened.cancel()
         async with self._changing:
-            self._closed = True
             await self._settle(set(self._workers))
             await self._close_all_but(set())
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from deploy.kafka.broker import KafkaBroker
+from streams.administration import create_topics
 from streams.settings import Settings
 from tests.broker import process, produce, wait_until
 from tests.streams.meters import ask, calls, rated, ready, subscribed
@@ -45,3 +47,25 @@ async def test_idle_roles_are_not_ready_while_the_broker_does_not_answer_and_go_
         await rated(settings, 6)
         for role in roles.values():
             assert role.stop() == 0, role.output
+
+
+@pytest.mark.slow
+async def test_roles_end_in_order_though_the_broker_is_gone(tmp_path: Path) -> None:
+    """Their fetches stand still before the next try, which must not keep them."""
+    gone = KafkaBroker(tmp_path / "kafka", port=0)
+    gone.start()
+    try:
+        settings = Settings(
+            kafka_bootstrap=gone.bootstrap, data_folder=tmp_path / "data", partitions=1, http_port=0,
+        )  # fmt: skip
+        await create_topics(settings)
+        with ExitStack() as stack:
+            roles = [stack.enter_context(process(settings, role)) for role in ("meter", "billing")]
+            for role in roles:
+                await ready(role)
+            gone.kill()
+            for role in roles:
+                await wait_until(lambda role=role: ask(role, "/ready")[0] == 503, what="a role to miss the broker")
+                assert role.stop() == 0, role.output
+    finally:
+        gone.stop()
