@@ -56,7 +56,7 @@ async def test_roles_end_in_order_though_the_broker_is_gone(tmp_path: Path) -> N
     gone.start()
     try:
         settings = Settings(
-            kafka_bootstrap=gone.bootstrap, data_folder=tmp_path / "data", partitions=1, http_port=0,
+            kafka_bootstrap=gone.bootstrap, data_folder=tmp_path / "data", partitions=1, http_port=0
         )  # fmt: skip
         await create_topics(settings)
         with ExitStack() as stack:
