@@ -338,7 +338,12 @@ def _opens_a_period(outputs: Sequence[Output], record: Record) -> bool:
     """Whether these are what opening a period gives out: a call opens the one that it ended in, refused or not."""
     topics = {topic for topic, *_ in outputs}
     opened = any(topic == "billing-events" and _json(value)["type"] == "cycle.opened" for topic, _, value in outputs)
-    return opened and topics <= {"billing-events", "access-events"} and type(_decoded(record.value)[0]) is CallCompleted
+    # A cap may be reached as a period begins: that of a wallet that is empty.
+    return (
+        opened
+        and topics <= {"billing-events", "access-events", "alerts"}
+        and type(_decoded(record.value)[0]) is CallCompleted
+    )
 
 
 def _offset_of(output: Output) -> int:
