@@ -69,6 +69,7 @@ MODULES: tuple[str, ...] = (
     "sink",
     "billing",
     "clock",
+    "api",
 )
 # Where `--help` lists what a module registers.
 PANELS: dict[str, tuple[str, ...]] = {

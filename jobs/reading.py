@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from streams.administration import check_topics
 from streams.settings import Settings
 
 # Offsets by partition number.
@@ -107,6 +109,53 @@ class TopicReader:
         wanted = {partition: ends[partition] for partition in chosen}
         async for record in self.read({partition: starts[partition] for partition in wanted}, wanted):
             yield record
+
+
+class Follower:
+    """Takes in a whole topic, and later what was added to it, whenever somebody asks it to."""
+
+    def __init__(self, settings: Settings, name: str, take: Callable[[ConsumerRecord], None]) -> None:
+        """Know nothing; nothing is read before `refresh`.
+
+        Args:
+            settings: checked settings.
+            name: of the topic, without prefix.
+            take: called with each record, in order in each partition; with some of them again where a refresh was
+                broken off.
+        """
+        self._settings = settings
+        self._name = name
+        self._take = take
+        self._positions: dict[int, int] = {}
+        self._reader: TopicReader | None = None
+        self._reading = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        """Take in what was written since the last time.
+
+        Raises:
+            BrokerUnreachable, TopicMissing: there is nothing to read from.
+        """
+        async with self._reading:
+            if self._reader is None:
+                partitions = await check_topics(self._settings, [self._name])
+                reader = TopicReader(self._settings, self._name, partitions)
+                await reader.__aenter__()
+                self._reader, self._positions = reader, dict(await reader.starts())
+            ends = await self._reader.ends()
+            new = {partition: end for partition, end in ends.items() if end > self._positions[partition]}
+            if not new:
+                return
+            async for record in self._reader.read({one: self._positions[one] for one in new}, new):
+                self._take(record)
+            self._positions.update(new)
+
+    async def close(self) -> None:
+        """Let go of the broker; a refresh after that connects again, and takes in all."""
+        async with self._reading:
+            if self._reader is not None:
+                reader, self._reader = self._reader, None
+                await reader.__aexit__(None, None, None)
 
 
 class NewestRecords:

@@ -38,6 +38,7 @@ GATEWAY_ANSWERS = Counter(
     "callmeter_gateway_answers", "Payment requests that a gateway was asked for", ["gateway", "outcome"]
 )
 GATEWAY_WAITING = Gauge("callmeter_gateway_waiting", "Payment requests that wait for their gateway", ["partition"])
+GATEWAY_EVENTS = Counter("callmeter_gateway_events", "Webhooks of gateways", ["gateway", "outcome"])
 TICKS = Counter("callmeter_ticks", "Ticks written to the log, in every partition one")
 READY = Gauge("callmeter_ready", "1 while the role is ready, as /ready tells it", ["role"])
 

@@ -91,6 +91,8 @@ class Settings(BaseSettings):
     http_port: int = Field(
         6066, ge=0, le=65_535, description="/metrics, /health and /ready of a role; 0: any free port"
     )
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8080, ge=0, le=65_535, description="What `callmeter api` serves; 0: any free port")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 

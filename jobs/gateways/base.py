@@ -7,6 +7,7 @@ second finds, or is answered with, what the first one made.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
@@ -14,6 +15,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 from streams.errors import CallmeterError
 
 Request = Mapping[str, Any]
+
+# As much as a gateway must keep of an identity.
+MOST_IDENTITY = 500
 
 
 class Rejected(CallmeterError):
@@ -100,23 +104,35 @@ class GatewayEvent(NamedTuple):
 
     Attributes:
         event_id: the gateway's; the same one comes more than once.
-        kind: what happened.
+        kind: what happened. ``credited``: less is asked; ``refunded``: money went back; ``disputed``: the payer's
+            bank wants it back, and nothing is decided.
         external_account: whose it is outside.
-        external_id: of the payment request outside.
+        external_id: of the payment request outside; None where only the payment is known.
         identity: of the payment request, see `identity`; None where the gateway does not tell.
+        account_id, agency_id: of the payment request, where its identity is told.
         at: when it happened.
-        amount_micros: of a refund or dispute.
+        amount_micros: of a credit, refund or dispute.
+        tax_micros: how much of it is tax.
+        currency: of the amount.
         note: for people.
+        payment_id: of the payment outside, where only that is known.
+        document_id: of a credit or refund: that of our document, if it was made by us, otherwise the gateway's id.
     """
 
     event_id: str
-    kind: Literal["paid", "failed", "canceled", "refunded", "disputed"]
+    kind: Literal["paid", "failed", "canceled", "credited", "refunded", "disputed"]
     external_account: str
-    external_id: str
+    external_id: str | None
     identity: str | None
     at: datetime
-    amount_micros: int | None = None
+    account_id: str | None = None
+    agency_id: str | None = None
+    amount_micros: int = 0
+    tax_micros: int = 0
+    currency: str | None = None
     note: str | None = None
+    payment_id: str | None = None
+    document_id: str | None = None
 
 
 class Gateway(Protocol):
@@ -160,7 +176,13 @@ class Gateway(Protocol):
         """
 
     async def refund(self, request: Request, amount_micros: int, note: str, refund_id: str) -> ExternalRefund:
-        """Give money of a paid request back, or ask for less of one that is open. ``refund_id`` is the idempotency key.
+        """Give money of a paid request back, or ask for less of one that is open.
+
+        Args:
+            request: as it stands.
+            amount_micros: how much, tax included.
+            note: for people.
+            refund_id: the id of our document, and the idempotency key.
 
         Raises:
             Rejected: the gateway refuses; the text is its reason.
@@ -178,8 +200,15 @@ class Gateway(Protocol):
 
 
 def identity(request: Request) -> str:
-    """What a payment request is known by outside: its id is unique in its account only."""
-    return f"{request['account_id']}/{request['payment_request_id']}"
+    """What a payment request is known by outside: its id is unique in its account only. At most 500 characters."""
+    return short(f"{request['account_id']}/{request['payment_request_id']}")
+
+
+def short(text: str) -> str:
+    """A text, or its hash where it is longer than what gateways keep."""
+    if len(text) <= MOST_IDENTITY:
+        return text
+    return f"blake2b:{hashlib.blake2b(text.encode(), digest_size=20).hexdigest()}"
 
 
 async def ask(gateway: Gateway, request: Request, buyer: Buyer) -> ExternalRequest:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, cast
+
+from aiokafka.structs import ConsumerRecord
 
 from catalogue.collection import Entry
 from catalogue.model import Account, Assignment, GatewayLink, Plan
 from catalogue.store import entry_of
 from jobs.gateways.base import Buyer, Gateway
 from jobs.gateways.choice import make_gateway
-from jobs.reading import TopicReader
-from streams.administration import check_topics
+from jobs.reading import Follower
 from streams.settings import Settings
 from streams.topics import CATALOGUE
 
@@ -24,10 +24,8 @@ class Links:
         """Know nothing; nothing is read before `refresh`."""
         self._settings = settings
         self._records: dict[str, Any] = {}
-        self._positions: dict[int, int] = {}
-        self._reader: TopicReader | None = None
+        self._catalogue = Follower(settings, CATALOGUE, self._take)
         self._gateways: dict[str, tuple[GatewayLink | None, Gateway]] = {}
-        self._reading = asyncio.Lock()
 
     async def refresh(self) -> None:
         """Take in what was changed since the last time.
@@ -35,34 +33,21 @@ class Links:
         Raises:
             BrokerUnreachable, TopicMissing: there is nothing to read from.
         """
-        async with self._reading:
-            if self._reader is None:
-                partitions = await check_topics(self._settings, [CATALOGUE])
-                self._reader = TopicReader(self._settings, CATALOGUE, partitions)
-                await self._reader.__aenter__()
-                self._positions = dict(await self._reader.starts())
-            ends = await self._reader.ends()
-            new = {partition: end for partition, end in ends.items() if end > self._positions[partition]}
-            if not new:
-                return
-            starts = {partition: self._positions[partition] for partition in new}
-            async for record in self._reader.read(starts, new):
-                self._records[record.key.decode(errors="replace")] = record
-            self._positions.update(new)
+        await self._catalogue.refresh()
 
     async def close(self) -> None:
         """Let go of the broker and of the gateways' connections; what is asked for after that connects again."""
-        async with self._reading:
-            for _, gateway in self._gateways.values():
-                await gateway.close()
-            self._gateways.clear()
-            if self._reader is not None:
-                reader, self._reader = self._reader, None
-                await reader.__aexit__(None, None, None)
+        gateways, self._gateways = self._gateways, {}
+        for _, gateway in gateways.values():
+            await gateway.close()
+        await self._catalogue.close()
+
+    def _take(self, record: ConsumerRecord) -> None:
+        self._records[record.key.decode(errors="replace")] = record
 
     def name_of(self, agency_id: str) -> str:
         """The name of the gateway that an agency is linked to."""
-        link = self._link(agency_id)
+        link = self.link_of(agency_id)
         return "manual" if link is None else link.gateway
 
     def gateway_of(self, agency_id: str) -> Gateway:
@@ -71,7 +56,7 @@ class Links:
         Raises:
             CallmeterError: this process does not have it, or its options are wrong.
         """
-        link = self._link(agency_id)
+        link = self.link_of(agency_id)
         known = self._gateways.get(agency_id)
         if known is None or known[0] != link:
             self._gateways[agency_id] = known = link, make_gateway(agency_id, link, self._settings)
@@ -90,7 +75,8 @@ class Links:
             cast(Plan, plan.body) if plan else None,
         )
 
-    def _link(self, agency_id: str) -> GatewayLink | None:
+    def link_of(self, agency_id: str) -> GatewayLink | None:
+        """How an agency is linked; None where it collects its money by itself."""
         entry = self._entry(agency_id, "gateway", agency_id)
         return None if entry is None or entry.retired else cast(GatewayLink, entry.body)
 

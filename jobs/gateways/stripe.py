@@ -30,9 +30,10 @@ from jobs.gateways.base import (
     Step,
     Unavailable,
     identity,
+    short,
 )
 from jobs.gateways.stripe_check import check_agency, check_buyer
-from jobs.gateways.stripe_events import parse_event
+from jobs.gateways.stripe_events import ACCOUNT, AGENCY, CORRECTION, IDENTITY, LINE, UNCOLLECTIBLE, parse_event
 from jobs.gateways.stripe_link import StripeLink, read_link
 from jobs.gateways.stripe_money import items_of, to_micros, to_minor
 from rating.money import micros_text
@@ -52,9 +53,6 @@ STATUSES: Mapping[str, Literal["open", "paid", "canceled", "failed"]] = {
     "void": "canceled",
     "uncollectible": "failed",
 }
-
-# Fields of our metadata.
-IDENTITY, ACCOUNT, AGENCY, LINE = "callmeter_identity", "callmeter_account", "callmeter_agency", "callmeter_line"
 
 # The SDK's own types of parameters need literals; what is wrong in ours, Stripe's description finds in the tests.
 Params = Any
@@ -165,7 +163,8 @@ class StripeGateway:
         invoice = await self._retrieve(request["external_id"])
         paid = request["status"] == "paid"
         if invoice["status"] == "paid":
-            if paid:
+            if paid or not invoice["amount_paid"]:
+                # Of what credit notes took off as a whole, nothing was paid.
                 return
             raise Rejected(f"Stripe's invoice {invoice['id']} was paid; give the money back with a refund")
         if invoice["status"] == "draft":
@@ -180,27 +179,59 @@ class StripeGateway:
         """A credit note: of a paid invoice the money goes back, of an open one less is asked."""
         amount = to_minor(amount_micros, request["currency"])
         invoice = await self._retrieve(request["external_id"])
+        own = short(f"{identity(request)}/{refund_id}")
         params: Params = {
             "invoice": invoice["id"],
             "amount": amount,
             "memo": note[:500],
-            "metadata": {IDENTITY: _short(f"{identity(request)}/{refund_id}"), AGENCY: self.agency_id},
+            "metadata": {IDENTITY: own, AGENCY: self.agency_id, CORRECTION: refund_id[:MOST_METADATA]},
         }
-        if invoice["status"] == "paid":
+        made = None
+        if invoice["status"] == "paid" and request["status"] != "paid":
+            # Perhaps by this very credit note, if it took off all of it.
+            made = await self._credit_note_of(invoice["id"], own)
+            if made is None:
+                raise Rejected(f"Stripe's invoice {invoice['id']} was paid meanwhile; give money back with a refund")
+        elif invoice["status"] == "paid":
             through_stripe = invoice["amount_paid"] > invoice.get("amount_paid_off_stripe", 0)
             params["refund_amount" if through_stripe else "out_of_band_amount"] = amount
-        made = await self._once(
-            f"{identity(request)}/{refund_id}",
-            "credit_note",
-            lambda key: self._client.v1.credit_notes.create_async(params, {"idempotency_key": key}),
-            lambda: self._credit_note_of(invoice["id"], params["metadata"][IDENTITY]),
-        )
+        if made is None:
+            made = await self._once(
+                f"{identity(request)}/{refund_id}",
+                "credit_note",
+                lambda key: self._client.v1.credit_notes.create_async(params, {"idempotency_key": key}),
+                lambda: self._credit_note_of(invoice["id"], own),
+            )
         taxes = made.get("total_taxes") or []
         return ExternalRefund(made["id"], to_micros(sum(one["amount"] for one in taxes), request["currency"]))
 
     def parse_webhook(self, body: bytes, signature: str) -> GatewayEvent | None:
         """What an event tells of an invoice of ours; its signature is looked at first."""
         return parse_event(body, signature, self._settings.stripe_webhook_secret)
+
+    async def locate(self, event: GatewayEvent) -> GatewayEvent | None:
+        """An event of a payment, refund or credit, with what Stripe knows of the invoice that it is of.
+
+        Returns:
+            None where it is of no invoice, or where the refund is part of a credit note, which tells of it.
+        """
+        name = event.external_id
+        if name is None:
+            of: Params = {"payment": {"type": "payment_intent", "payment_intent": event.payment_id}}
+            payments = await self._call(lambda: self._client.v1.invoice_payments.list_async(of))
+            if not payments["data"]:
+                return None
+            name = payments["data"][0]["invoice"]
+            for note in await self._credit_notes_of(name):
+                if any(one["refund"] == event.document_id for one in note["refunds"]):
+                    return None
+        metadata = (await self._retrieve(name))["metadata"] or {}
+        return event._replace(
+            external_id=name,
+            identity=metadata.get(IDENTITY),
+            account_id=metadata.get(ACCOUNT),
+            agency_id=metadata.get(AGENCY),
+        )
 
     async def _tax_behavior(self, currency: str) -> str | None:
         """``exclusive`` or ``inclusive``, None where tax is off."""
@@ -304,7 +335,7 @@ class StripeGateway:
 
     async def _invoice_of(self, customer: str, request: Request) -> Params | None:
         """The customer's invoice with our identity; where there are several, the first that was made."""
-        own = _short(identity(request))
+        own = identity(request)
 
         async def all_pages() -> list[Any]:
             page = await self._client.v1.invoices.list_async({"customer": customer, "limit": PAGE})
@@ -324,7 +355,7 @@ class StripeGateway:
             "pending_invoice_items_behavior": "exclude",
             "automatic_tax": {"enabled": self.link.tax != "off"},
             "metadata": {
-                IDENTITY: _short(identity(request)),
+                IDENTITY: identity(request),
                 ACCOUNT: request["account_id"],
                 AGENCY: request["agency_id"],
             },
@@ -463,7 +494,7 @@ class StripeGateway:
         return ExternalRequest(
             invoice["id"],
             status,
-            "Stripe holds the invoice for uncollectible" if status == "failed" else None,
+            UNCOLLECTIBLE if status == "failed" else None,
             to_micros(sum(one["amount"] for one in taxes), currency),
             any(one["tax_behavior"] == "inclusive" for one in taxes),
             invoice.get("hosted_invoice_url"),
@@ -473,11 +504,16 @@ class StripeGateway:
         return await self._call(lambda: self._client.v1.invoices.retrieve_async(name))
 
     async def _credit_note_of(self, invoice: str, own: str) -> Params | None:
+        notes = await self._credit_notes_of(invoice)
+        return next((one for one in notes if (one["metadata"] or {}).get(IDENTITY) == own), None)
+
+    async def _credit_notes_of(self, invoice: str) -> list[Params]:
         async def all_pages() -> list[Any]:
             page = await self._client.v1.credit_notes.list_async({"invoice": invoice, "limit": PAGE})
             return [one.to_dict() async for one in page.auto_paging_iter()]
 
-        return next((one for one in await self._call(all_pages) if (one["metadata"] or {}).get(IDENTITY) == own), None)
+        found: list[Params] = await self._call(all_pages)
+        return found
 
     async def _once(
         self,
@@ -558,13 +594,6 @@ def _words(error: stripe.StripeError) -> str:
 def _key(own: str, step: str, number: int) -> str:
     digest = hashlib.blake2b(f"{own}\0{step}".encode(), digest_size=20).hexdigest()
     return f"callmeter-{digest}-{number}"
-
-
-def _short(own: str) -> str:
-    """An identity as metadata takes it."""
-    if len(own) <= MOST_METADATA:
-        return own
-    return f"blake2b:{hashlib.blake2b(own.encode(), digest_size=20).hexdigest()}"
 
 
 def _due_days(request: Request) -> int:

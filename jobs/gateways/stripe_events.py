@@ -15,8 +15,13 @@ from jobs.gateways.stripe_money import to_micros
 # A webhook that is older was played back by somebody else; Stripe signs each of its own tries anew.
 REPLAY_WINDOW_S = 300
 
-Kind = Literal["paid", "failed", "canceled", "refunded", "disputed"]
-INVOICES: Mapping[str, Kind] = {
+UNCOLLECTIBLE = "Stripe holds the invoice for uncollectible"
+
+# Fields of our metadata.
+IDENTITY, ACCOUNT, AGENCY, LINE = "callmeter_identity", "callmeter_account", "callmeter_agency", "callmeter_line"
+CORRECTION = "callmeter_correction"
+
+INVOICES: Mapping[str, Literal["paid", "failed", "canceled"]] = {
     "invoice.paid": "paid",
     "invoice.payment_failed": "failed",
     "invoice.marked_uncollectible": "failed",
@@ -27,7 +32,7 @@ INVOICES: Mapping[str, Kind] = {
 def parse_event(body: bytes, signature: str, secret: SecretStr | None) -> GatewayEvent | None:
     """What an event tells, None if it is nothing that matters.
 
-    A charge that failed matters once Stripe does not try it again.
+    A charge that failed matters once Stripe does not try it again. Of refunds and disputes only the payment is told.
 
     Args:
         body: as it came in; another spelling of the same JSON has another signature.
@@ -51,16 +56,61 @@ def parse_event(body: bytes, signature: str, secret: SecretStr | None) -> Gatewa
 
 def _told(event: Mapping[str, Any]) -> GatewayEvent | None:
     of, kind = event["data"]["object"], event["type"]
-    own = (of.get("metadata") or {}).get("callmeter_identity")
-    at = datetime.fromtimestamp(event["created"], UTC)
-    head = event["id"], event.get("account") or ""
+    metadata = of.get("metadata") or {}
+    told = GatewayEvent(
+        event["id"],
+        "paid",
+        event.get("account") or "",
+        None,
+        metadata.get(IDENTITY),
+        datetime.fromtimestamp(event["created"], UTC),
+        metadata.get(ACCOUNT),
+        metadata.get(AGENCY),
+    )
     if kind in INVOICES:
-        if kind == "invoice.payment_failed" and of.get("next_payment_attempt"):
-            return None
-        return GatewayEvent(head[0], INVOICES[kind], head[1], of["id"], own, at)
-    amount = to_micros(of["amount"], of["currency"].upper()) if "amount" in of and "currency" in of else None
-    if kind == "credit_note.created" and of["post_payment_amount"]:
-        return GatewayEvent(head[0], "refunded", head[1], of["invoice"], None, at, amount, of.get("memo"))
-    if kind == "charge.dispute.created":
-        return GatewayEvent(head[0], "disputed", head[1], of["payment_intent"], None, at, amount, of.get("reason"))
+        return _of_invoice(told, kind, of)
+    if "amount" not in of or "currency" not in of:
+        return None
+    told = told._replace(
+        identity=None,
+        account_id=None,
+        agency_id=None,
+        amount_micros=_micros(of["amount"], of),
+        currency=of["currency"].upper(),
+        payment_id=of.get("payment_intent"),
+    )
+    reason = str(of.get("reason") or "unknown").replace("_", " ")
+    match kind:
+        case "credit_note.created":
+            return told._replace(
+                kind="refunded" if of["post_payment_amount"] else "credited",
+                external_id=of["invoice"],
+                tax_micros=_micros(sum(tax["amount"] for tax in of.get("total_taxes") or []), of),
+                note=of.get("memo"),
+                document_id=metadata.get(CORRECTION) or of["id"],
+            )
+        case "refund.created" if of["status"] not in ("failed", "canceled"):
+            return told._replace(kind="refunded", document_id=of["id"])
+        case "charge.dispute.created":
+            return told._replace(kind="disputed", note=f"Disputed: {reason}")
+        case "charge.dispute.closed" if of["status"] == "lost":
+            return told._replace(kind="refunded", note=f"Dispute lost: {reason}", document_id=of["id"])
     return None
+
+
+def _of_invoice(told: GatewayEvent, kind: str, of: Mapping[str, Any]) -> GatewayEvent | None:
+    told = told._replace(kind=INVOICES[kind], external_id=of["id"])
+    if kind == "invoice.paid" and not of["amount_paid"] and of["pre_payment_credit_notes_amount"]:
+        # Credit notes took off all of it, and tell so themselves.
+        return None
+    if kind == "invoice.marked_uncollectible":
+        return told._replace(note=UNCOLLECTIBLE)
+    if kind == "invoice.payment_failed":
+        # Of an invoice that was sent, the account has tried to pay, and may do so again.
+        tried_again = of.get("next_payment_attempt") or of["collection_method"] != "charge_automatically"
+        return None if tried_again else told._replace(note="Stripe could not charge it, and does not try again")
+    return told
+
+
+def _micros(amount: int, of: Mapping[str, Any]) -> int:
+    return to_micros(amount, of["currency"].upper())

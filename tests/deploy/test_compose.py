@@ -29,9 +29,9 @@ def test_it_is_a_compose_file_by_the_specification() -> None:
 
 
 def test_it_has_every_part_of_the_pipeline() -> None:
-    parts = {"kafka", "clickhouse", "meter", "sink", "billing", "clock", "prometheus", "grafana"}
+    parts = {"kafka", "clickhouse", "meter", "sink", "billing", "clock", "api", "prometheus", "grafana"}
     assert parts | ONE_SHOTS <= SERVICES.keys()
-    assert roles(COMPOSE).keys() == {"meter", "sink", "billing", "clock"}
+    assert roles(COMPOSE).keys() == {"meter", "sink", "billing", "clock", "api"}
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -64,6 +64,7 @@ class Stack:
             ours(COMPOSE)[name],
             self.replaced,
             CALLMETER_HTTP_PORT=str(port),
+            CALLMETER_API_PORT="0",
             CALLMETER_TOPIC_PREFIX=self.settings.topic_prefix,
             CALLMETER_GROUP_ID=self.settings.group_id,
             CALLMETER_TRANSACTIONAL_ID=self.settings.transactional_id,

@@ -197,7 +197,11 @@ class StripeDouble:
             case "post", "/v1/invoiceitems":
                 return _public(invoices.add_item(account, given))
             case "get", "/v1/invoice_payments":
-                own = [one for one in account.payments.values() if given.get("invoice") == one["invoice"]]
+                own = [
+                    one for one in account.payments.values() if given.get("invoice", one["invoice"]) == one["invoice"]
+                ]
+                intent = given.get("payment", {}).get("payment_intent")
+                own = [one for one in own if intent in (None, one["payment"]["payment_intent"])]
                 return page(own, given, path)
             case "get", "/v1/credit_notes":
                 own = [one for one in account.credit_notes.values() if given.get("invoice") in (None, one["invoice"])]

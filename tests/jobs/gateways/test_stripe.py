@@ -127,7 +127,7 @@ async def test_money_goes_back_once_for_a_refund(place: Place, buyer: Buyer) -> 
     gateway = place.link(collection="charge")
     request = request_of(buyer)
     paid = await ask(gateway, request, buyer)
-    sent = {**request, "external_id": paid.external_id}
+    sent = {**request, "external_id": paid.external_id, "status": "paid"}
     first = await gateway.refund(sent, 1_000_000, "Line was down", "refund:f1")
     assert await gateway.refund(sent, 1_000_000, "Line was down", "refund:f1") == first
     notes = place.client.v1.credit_notes.list({"invoice": str(paid.external_id)}).to_dict()["data"]

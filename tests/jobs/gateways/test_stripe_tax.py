@@ -122,14 +122,23 @@ async def test_what_matters_of_an_invoices_life_is_told(agency: Account, at_doub
     )
     gateway = at_double.link(collection="charge")
     asked = await ask(gateway, request_of(buyer), buyer)
-    await gateway.refund({**request_of(buyer), "external_id": asked.external_id}, 1_000_000, "Line was down", "r1")
+    await gateway.refund(
+        {**request_of(buyer), "external_id": asked.external_id, "status": "paid"}, 1_000_000, "Line was down", "r1"
+    )
     invoices.dispute(agency, agency.invoices[str(asked.external_id)])
     sent = at_double.link()
     other = await ask(sent, request_of(buyer, payment_request_id="other"), buyer)
     await sent.cancel({**request_of(buyer), "external_id": other.external_id})
     told = [gateway.parse_webhook(*signed(event)) for event in agency.events]
-    kinds = [(one.kind, one.amount_micros) for one in told if one is not None]
-    assert kinds == [("paid", None), ("refunded", 1_000_000), ("disputed", 2_460_000), ("canceled", None)]
+    kinds = [(one.kind, one.amount_micros, one.document_id) for one in told if one is not None]
+    (refund,) = agency.refunds
+    assert kinds == [
+        ("paid", 0, None),
+        ("refunded", 1_000_000, refund),
+        ("refunded", 1_000_000, "r1"),
+        ("disputed", 2_460_000, None),
+        ("canceled", 0, None),
+    ]
 
 
 async def test_a_charge_that_stripe_tries_again_is_no_failure_yet(
