@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +14,7 @@ from cli.writing import read_catalogue
 if TYPE_CHECKING:
     from catalogue.model import GatewayLink
     from jobs.gateways.base import Step
+    from jobs.gateways.reconcile import Reconciled
     from streams.settings import Settings
 
 AgencyArgument = Annotated[str, typer.Argument(metavar="AGENCY", help="An agency of the catalogue.")]
@@ -23,6 +26,7 @@ def register(app: typer.Typer) -> None:
     group.command("link")(link)
     group.command("show")(show)
     group.command("unlink")(unlink)
+    group.command("reconcile")(reconcile)
     app.add_typer(group, name="gateway")
 
 
@@ -109,6 +113,86 @@ def unlink(agency: AgencyArgument, json: output.JsonOption = False) -> None:
 
     uvloop.run(_unlink(output.settings(), agency))
     _show(agency, None, None, None, json)
+
+
+def reconcile(
+    agency: AgencyArgument,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Write down what the gateway knows and the log does not, where that is safe."),
+    ] = False,
+    json: output.JsonOption = False,
+) -> None:
+    """Compare an agency's payment requests with what its gateway says, both ways: amounts, states, refunds.
+
+    Nothing is changed at the gateway. Exit code 1 if any difference is left.
+    """
+    import uvloop
+
+    found = uvloop.run(_reconcile(output.settings(), agency, repair))
+    if json:
+        output.print_json({"agency_id": agency, **{name: _plain(value) for name, value in found._asdict().items()}})
+    else:
+        _show_differences(agency, found)
+    if found.left:
+        raise typer.Exit(1)
+
+
+async def _reconcile(settings: Settings, agency_id: str, repair: bool) -> Reconciled:
+    from jobs.gateways.base import Listing
+    from jobs.gateways.choice import make_gateway
+    from jobs.gateways.reconcile import reconcile
+    from streams.errors import Refused
+
+    catalogue = await read_catalogue(settings)
+    catalogue.agency(agency_id)
+    link = catalogue.gateway(agency_id)
+    if link is None:
+        raise Refused(f"not_linked: agency {agency_id} collects its money by itself: there is nothing to compare with")
+    gateway = make_gateway(agency_id, link, settings)
+    if not isinstance(gateway, Listing):
+        raise Refused(f"not_listed: the gateway {link.gateway} cannot say what it was asked for")
+    try:
+        with _progress() as show:
+            return await reconcile(settings, agency_id, link.gateway, gateway, repair, show)
+    finally:
+        await gateway.close()
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error; invisible where that is no terminal. Gives the function that updates it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = output.console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("requests at the gateway", total=None)
+
+        def show(listed: int, requests: int) -> None:
+            progress.update(task, completed=listed, total=max(listed, requests))
+
+        yield show
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, int) else [{**one._asdict(), "facts": list(one.facts)} for one in value]
+
+
+def _show_differences(agency: str, found: Reconciled) -> None:
+    for title, differences in (("Repaired", found.repaired), ("Differences", found.left)):
+        if differences:
+            output.print_table(
+                f"{title} of {agency}",
+                ["request", "account", "at the gateway", "what", "here", "there", "to do"],
+                [
+                    (one.payment_request_id, one.account_id, one.external_id, one.kind, one.here, one.there, one.todo)
+                    for one in differences
+                ],
+            )
+    told = f"{found.requests:,} requests here, {found.listed:,} at the gateway"
+    left = len(found.left)
+    typer.echo(f"{told}: {left or 'no'} difference{'s' * (left > 1)} left")
 
 
 async def _link(settings: Settings, agency_id: str, new: GatewayLink) -> tuple[list[Step] | None, str | None]:

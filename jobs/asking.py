@@ -26,11 +26,10 @@ import structlog
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
-from catalogue.facts import time_text
 from jobs.gateways.base import ExternalRequest, Gateway, Rejected, Unavailable, ask
 from jobs.gateways.links import Links
 from jobs.gateways.preflight import text
-from jobs.requests import settled, settling_id
+from jobs.requests import sent, settled, settling_id
 from rating.outputs import PAYMENT_REQUESTS
 from streams.errors import CallmeterError
 from streams.observe import GATEWAY_ANSWERS, GATEWAY_WAITING
@@ -340,21 +339,7 @@ def facts_of(request: Request, asked: ExternalRequest) -> list[dict[str, Any]]:
     own, actor = request["payment_request_id"], request["gateway"]
     facts = []
     if asked.external_id is not None:
-        facts.append(
-            {
-                "type": "payment_request.sent",
-                "fact_id": settling_id(own, "sent"),
-                "account_id": request["account_id"],
-                "agency_id": request["agency_id"],
-                "payment_request_id": own,
-                "at": time_text(now),
-                "gateway": request["gateway"],
-                "external_id": asked.external_id,
-                "tax_micros": asked.tax_micros,
-                "tax_included": asked.tax_included,
-                "actor": actor,
-            }
-        )
+        facts.append(sent(request, now, asked.external_id, asked.tax_micros, asked.tax_included, actor))
     if asked.status != "open":
         status = asked.status
         facts.append(settled(request, status, now, settling_id(own, status), actor, asked.external_id, asked.reason))

@@ -90,6 +90,30 @@ def settling_id(payment_request_id: str, status: str) -> str:
     return f"{hashlib.blake2b(payment_request_id.encode(), digest_size=16).hexdigest()}:{status}"
 
 
+def sent(request: Request, at: datetime, external_id: str, tax_micros: int, tax_included: bool, actor: str) -> Fact:
+    """The fact that a request's gateway has it.
+
+    Args:
+        request: as `find_request` gives it.
+        at: when that was, with a zone.
+        external_id: as what the gateway has it.
+        tax_micros: the tax that the gateway reckoned.
+        tax_included: it is in the total, else it comes on top.
+        actor: who says so.
+    """
+    own = request["payment_request_id"]
+    return {
+        "type": "payment_request.sent",
+        **_of(request, settling_id(own, "sent"), at),
+        "payment_request_id": own,
+        "gateway": request["gateway"],
+        "external_id": external_id,
+        "tax_micros": tax_micros,
+        "tax_included": tax_included,
+        "actor": actor,
+    }
+
+
 def settled(
     request: Request,
     status: Literal["paid", "failed", "canceled"],
@@ -123,6 +147,17 @@ def settled(
         "reference": reference,
         "note": note,
     }
+
+
+def document_fact_id(kind: str, document_id: str, correction_id: str | None) -> str:
+    """The id of the fact that a credit note or refund of a gateway comes to.
+
+    Args:
+        kind: ``credit_note`` or ``refund``.
+        document_id: the gateway's.
+        correction_id: of our document, where it was made here.
+    """
+    return (correction_id or document_id).removeprefix(f"{kind}:")
 
 
 def corrected(

@@ -8,9 +8,9 @@ second finds, or is answered with, what the first one made.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from streams.errors import CallmeterError
 
@@ -116,7 +116,8 @@ class GatewayEvent(NamedTuple):
         currency: of the amount.
         note: for people.
         payment_id: of the payment outside, where only that is known.
-        document_id: of a credit or refund: that of our document, if it was made by us, otherwise the gateway's id.
+        document_id: the gateway's, of a credit or refund.
+        correction_id: of a credit or refund that was made here: the id of our document.
     """
 
     event_id: str
@@ -133,6 +134,58 @@ class GatewayEvent(NamedTuple):
     note: str | None = None
     payment_id: str | None = None
     document_id: str | None = None
+    correction_id: str | None = None
+
+
+class ListedDocument(NamedTuple):
+    """A credit note or refund as a gateway lists it; attributes as of `GatewayEvent`."""
+
+    kind: Literal["credit_note", "refund"]
+    document_id: str
+    correction_id: str | None
+    amount_micros: int
+    tax_micros: int
+    at: datetime
+    note: str | None
+
+
+class ListedRequest(NamedTuple):
+    """A payment request as a gateway lists it.
+
+    Attributes:
+        external_id: the gateway's.
+        identity: see `identity`.
+        account_id: as it was asked for.
+        status: as of `ExternalRequest`; ``canceled`` also where credits took off all of it.
+        at: since when it has its status; None where the gateway does not tell.
+        currency: of the amounts.
+        total_micros: what was asked, tax included, before credits.
+        tax_micros, tax_included: as of `ExternalRequest`.
+        documents: its credits and refunds, oldest first.
+    """
+
+    external_id: str
+    identity: str
+    account_id: str
+    status: Literal["open", "paid", "failed", "canceled"]
+    at: datetime | None
+    currency: str
+    total_micros: int
+    tax_micros: int = 0
+    tax_included: bool = False
+    documents: Sequence[ListedDocument] = ()
+
+
+@runtime_checkable
+class Listing(Protocol):
+    """A gateway that can say all that it was asked for: only such a one is reconciled."""
+
+    def requests(self) -> AsyncIterator[ListedRequest]:
+        """Every payment request with an identity of ours, but for those that were only begun.
+
+        Raises:
+            Unavailable: it cannot say so now.
+        """
 
 
 class Gateway(Protocol):

@@ -13,18 +13,22 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import stripe
 from stripe import AIOHTTPClient, StripeClient, StripeObject
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from jobs.gateways.base import (
     Buyer,
     ExternalRefund,
     ExternalRequest,
     GatewayEvent,
+    ListedDocument,
+    ListedRequest,
     Rejected,
     Request,
     Step,
@@ -40,6 +44,8 @@ from rating.money import micros_text
 from streams.settings import Settings
 
 MOST_KEYS = 5
+# How often a page of a long list is asked for.
+MOST_TRIES = 6
 # An agency that has all set up is not looked at again for so long.
 COMPLETE_FOR_S = 300.0
 PAGE = 100
@@ -208,6 +214,70 @@ class StripeGateway:
     def parse_webhook(self, body: bytes, signature: str) -> GatewayEvent | None:
         """What an event tells of an invoice of ours; its signature is looked at first."""
         return parse_event(body, signature, self._settings.stripe_webhook_secret)
+
+    async def requests(self) -> AsyncIterator[ListedRequest]:
+        """The account's invoices with our identity, newest first; drafts left out."""
+        documents = await self._documents()
+        invoices = self._client.v1.invoices
+        async for invoice in self._all(lambda params: invoices.list_async(params)):
+            own = (invoice["metadata"] or {}).get(IDENTITY)
+            if own is None or invoice["status"] == "draft":
+                continue
+            asked = self._external(invoice)
+            credited = asked.status == "paid" and not invoice["amount_paid"] and invoice["total"]
+            ended = invoice["status_transitions"]
+            at = ended["paid_at"] or ended["voided_at"] or ended["marked_uncollectible_at"]
+            currency = invoice["currency"].upper()
+            yield ListedRequest(
+                invoice["id"],
+                own,
+                invoice["metadata"].get(ACCOUNT, ""),
+                "canceled" if credited else asked.status,
+                datetime.fromtimestamp(at, UTC) if at else None,
+                currency,
+                to_micros(invoice["total"], currency),
+                asked.tax_micros,
+                asked.tax_included,
+                documents.get(invoice["id"], ()),
+            )
+
+    async def _documents(self) -> dict[str, list[ListedDocument]]:
+        """Credit notes, and refunds that no credit note tells of, by invoice, oldest first."""
+        v1 = self._client.v1
+        found: dict[str, list[ListedDocument]] = defaultdict(list)
+        told: set[str] = set()
+        async for note in self._all(lambda params: v1.credit_notes.list_async(params)):
+            told.update(one["refund"] for one in note["refunds"])
+            if note["status"] != "void":
+                kind: Literal["credit_note", "refund"] = "refund" if note["post_payment_amount"] else "credit_note"
+                found[note["invoice"]].append(_document(kind, note))
+        paid_by = {}
+        async for payment in self._all(lambda params: v1.invoice_payments.list_async(params)):
+            paid_by[payment["payment"].get("payment_intent")] = payment["invoice"]
+        async for refund in self._all(lambda params: v1.refunds.list_async(params)):
+            invoice = paid_by.get(refund["payment_intent"])
+            gone = refund["id"] in told or refund["status"] in ("failed", "canceled")
+            if invoice is not None and not gone:
+                found[invoice].append(_document("refund", refund))
+        return {invoice: sorted(listed, key=lambda one: one.at) for invoice, listed in found.items()}
+
+    async def _all(self, listing: Callable[[Params], Awaitable[Any]]) -> AsyncIterator[Params]:
+        """Every object of a list, page by page; a page that Stripe cannot give now is asked for again."""
+        params: Params = {"limit": PAGE}
+        while True:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(Unavailable),
+                wait=wait_random_exponential(0.5, 20),
+                stop=stop_after_attempt(MOST_TRIES),
+                reraise=True,
+            ):
+                with attempt:
+                    page = await self._call(lambda params=params: listing(params))  # type: ignore[misc]
+            for one in page["data"]:
+                yield one
+            if not page["has_more"]:
+                return
+            params = {"limit": PAGE, "starting_after": page["data"][-1]["id"]}
 
     async def locate(self, event: GatewayEvent) -> GatewayEvent | None:
         """An event of a payment, refund or credit, with what Stripe knows of the invoice that it is of.
@@ -594,6 +664,20 @@ def _words(error: stripe.StripeError) -> str:
 def _key(own: str, step: str, number: int) -> str:
     digest = hashlib.blake2b(f"{own}\0{step}".encode(), digest_size=20).hexdigest()
     return f"callmeter-{digest}-{number}"
+
+
+def _document(kind: Literal["credit_note", "refund"], of: Params) -> ListedDocument:
+    """A credit note or refund of Stripe's."""
+    currency = of["currency"].upper()
+    return ListedDocument(
+        kind,
+        of["id"],
+        (of["metadata"] or {}).get(CORRECTION),
+        to_micros(of["amount"], currency),
+        to_micros(sum(tax["amount"] for tax in of.get("total_taxes") or []), currency),
+        datetime.fromtimestamp(of["created"], UTC),
+        of.get("memo"),
+    )
 
 
 def _due_days(request: Request) -> int:

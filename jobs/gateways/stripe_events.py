@@ -87,7 +87,8 @@ def _told(event: Mapping[str, Any]) -> GatewayEvent | None:
                 external_id=of["invoice"],
                 tax_micros=_micros(sum(tax["amount"] for tax in of.get("total_taxes") or []), of),
                 note=of.get("memo"),
-                document_id=metadata.get(CORRECTION) or of["id"],
+                document_id=of["id"],
+                correction_id=metadata.get(CORRECTION),
             )
         case "refund.created" if of["status"] not in ("failed", "canceled"):
             return told._replace(kind="refunded", document_id=of["id"])

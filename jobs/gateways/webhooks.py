@@ -25,7 +25,7 @@ from jobs.gateways.known_requests import KnownRequest, KnownRequests
 from jobs.gateways.links import Links
 from jobs.gateways.stripe import StripeGateway
 from jobs.gateways.stripe_events import parse_event
-from jobs.requests import corrected, settled, settling_id
+from jobs.requests import corrected, document_fact_id, settled, settling_id
 from rating.dunning import OPEN
 from streams.errors import CallmeterError
 from streams.observe import GATEWAY_EVENTS
@@ -225,7 +225,7 @@ class StripeWebhooks:
 
     def _corrected(self, event: GatewayEvent, request: dict[str, Any]) -> Fact:
         kind: Literal["credit_note", "refund"] = "credit_note" if event.kind == "credited" else "refund"
-        fact_id = str(event.document_id).removeprefix(f"{kind}:")
+        fact_id = document_fact_id(kind, event.document_id or event.event_id, event.correction_id)
         fact = corrected(
             request,
             kind,

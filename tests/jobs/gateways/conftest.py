@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import uuid
@@ -12,9 +13,12 @@ from typing import Any
 import pytest
 import stripe
 
+from deploy.kafka.broker import KafkaBroker
 from jobs.gateways.base import Buyer
 from jobs.gateways.stripe import StripeGateway
+from streams.administration import create_topics
 from streams.settings import Settings
+from tests.broker import delete_topics, process
 from tests.stripe_double.server import KEY, WEBHOOK_SECRET, StripeDouble, stripe_double
 from tests.stripe_double.state import Account
 
@@ -47,6 +51,31 @@ def double() -> Iterator[StripeDouble]:
     """The session's double; each test has an account of its own there."""
     with stripe_double() as running:
         yield running
+
+
+def at(double: StripeDouble) -> dict[str, Any]:
+    """Settings that lead to the double."""
+    return {"stripe_key": KEY, "stripe_api_base": double.url, "stripe_timeout_s": 5}
+
+
+@pytest.fixture(scope="module")
+def pipeline(broker: KafkaBroker, double: StripeDouble, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A meter and a billing job that run while the tests of the module do. Agencies keep the tests apart."""
+    name = f"t{uuid.uuid4().hex[:10]}"
+    settings = Settings(
+        kafka_bootstrap=broker.bootstrap,
+        data_folder=tmp_path_factory.mktemp("pipeline"),
+        topic_prefix=f"{name}-",
+        group_id=name,
+        transactional_id=name,
+        partitions=4,
+        http_port=0,
+        **at(double),
+    )
+    asyncio.run(create_topics(settings))
+    with process(settings, "meter"), process(settings, "billing"):
+        yield settings
+    asyncio.run(delete_topics(settings))
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import itertools
 import json
 import os
 import signal
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -19,14 +18,13 @@ import pytest
 from catalogue.collection import Entry
 from catalogue.model import Account, Agency, GatewayLink, Pack, Plan
 from catalogue.store import put
-from deploy.kafka.broker import KafkaBroker
 from jobs.requests import read_requests, settled
-from streams.administration import create_topics
 from streams.settings import Settings
-from tests.broker import Process, command, delete_topics, process, produce, read_values, wait_until
+from tests.broker import Process, command, process, produce, read_values, wait_until
+from tests.jobs.gateways.conftest import at
 from tests.rating.builders import pack, subscription
 from tests.stripe_double import invoices
-from tests.stripe_double.server import KEY, Call, StripeDouble
+from tests.stripe_double.server import Call, StripeDouble
 from tests.stripe_double.state import Account as AtStripe
 
 Make = Callable[..., Settings]
@@ -37,32 +35,7 @@ JANE = {"name": "Jane", "email": "jane@example.com", "country": "US", "postal_co
 def to_stripe(make_settings: Make, double: StripeDouble) -> Settings:
     """Settings of this test alone, with the double for Stripe."""
     double.faults.clear()
-    return make_settings(**stripe(double))
-
-
-def stripe(double: StripeDouble) -> dict[str, Any]:
-    """Settings that lead to the double."""
-    return {"stripe_key": KEY, "stripe_api_base": double.url, "stripe_timeout_s": 5}
-
-
-@pytest.fixture(scope="module")
-def pipeline(broker: KafkaBroker, double: StripeDouble, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A meter and a billing job that run while the tests of the module do. Agencies keep the tests apart."""
-    name = f"t{uuid.uuid4().hex[:10]}"
-    settings = Settings(
-        kafka_bootstrap=broker.bootstrap,
-        data_folder=tmp_path_factory.mktemp("asking"),
-        topic_prefix=f"{name}-",
-        group_id=name,
-        transactional_id=name,
-        partitions=4,
-        http_port=0,
-        **stripe(double),
-    )
-    asyncio.run(create_topics(settings))
-    with process(settings, "meter"), process(settings, "billing"):
-        yield settings
-    asyncio.run(delete_topics(settings))
+    return make_settings(**at(double))
 
 
 async def link(settings: Settings, at_stripe: AtStripe, agency: str = "", **options: str) -> str:

@@ -22,7 +22,8 @@ from streams.administration import create_topics
 from streams.settings import Settings
 from streams.topics import ACCOUNT_EVENTS
 from tests.broker import command, delete_topics, process, produce, read_values, wait_until
-from tests.jobs.gateways.test_asking import begin, link, requests_of, stripe
+from tests.jobs.gateways.conftest import at
+from tests.jobs.gateways.test_asking import begin, link, requests_of
 from tests.stripe_double import invoices
 from tests.stripe_double.server import WEBHOOK_SECRET, StripeDouble, signed
 from tests.stripe_double.state import Account as AtStripe
@@ -44,7 +45,7 @@ def pipeline(broker: KafkaBroker, double: StripeDouble, tmp_path_factory: pytest
         http_port=0,
         api_port=free_port(),
         stripe_webhook_secret=WEBHOOK_SECRET,
-        **stripe(double),
+        **at(double),
     )
     asyncio.run(create_topics(settings))
     with ExitStack() as stack:
