@@ -22,7 +22,7 @@ from streams.errors import CallmeterError
 
 FIGURES = (
     *("hot_path", "side_by_side", "latency", "rows", "midnight", "close", "ticks"),
-    *("scale", "rating", "cards", "duplicates", "sink", "clickhouse", "limits"),
+    *("scale", "rating", "stages", "cards", "duplicates", "sink", "clickhouse", "limits"),
 )
 
 

@@ -95,6 +95,13 @@ def test_a_close_raises_every_request(bench, broker):
     assert [run["what"] for run in results["close"]["runs"]] == ["20 subscriptions", "60 subscriptions"]
 
 
+def test_stages(bench):
+    _, results = bench("stages", "--calls", "20000", "--accounts", "100", "--rounds", "1")
+    runs = {run["what"]: run["us/call"] for run in results["stages"]["runs"]}
+    assert len(runs) == 9
+    assert runs["all of them"] == pytest.approx(sum(runs.values()) / 2)
+
+
 def test_scale(bench, broker):
     sizes = ("--calls", "40000", "--points", "1", "--rounds", "1")
     _, results = bench("scale", *sizes, CALLMETER_KAFKA_BOOTSTRAP=broker.bootstrap)
