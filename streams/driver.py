@@ -266,6 +266,8 @@ class Consumer(base.Consumer):
                 await self._thread.go_on(positions)
                 return positions
         except Exception as error:
+            if self.app.given_up:
+                return {}
             fail(error)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

@@ -44,6 +44,8 @@ __all__ = ["Flight", "PartitionWorker", "RoleApp", "Run", "Workers", "make_app",
 
 log = structlog.get_logger("callmeter")
 
+# Who is told to stop while it starts goes on starting for so long, and then stops in order.
+START_LEFT_S = 5.0
 # How late an answer of the broker may be before the role is no longer ready.
 SILENCE_S = 5.0
 
@@ -81,6 +83,7 @@ class RoleApp(faust.App):
 
     Attributes:
         heard_at: when a broker last answered, as `time.monotonic` has it; None before the first time.
+        given_up: it was told to end while it started; what goes wrong from then on is of no interest.
     """
 
     BootStrategy = WithoutExtras
@@ -89,6 +92,7 @@ class RoleApp(faust.App):
     watch: Watch
     needs: Sequence[str]
     heard_at: float | None = None
+    given_up = False
 
     @property
     def waiting_for(self) -> str | None:
@@ -132,6 +136,8 @@ class RoleApp(faust.App):
 
     async def give_up(self) -> None:
         """End though it has not started: nothing is in hand. Without its broker an app starts for ever."""
+        self.given_up = True
+        await self.workers.close()
         if self._consumer is not None:
             await self._consumer.give_up()
 
@@ -219,6 +225,8 @@ async def serve(apps: Sequence[RoleApp], settings: Settings, *beside: Job) -> No
     starting = asyncio.create_task(_start(apps, started))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        await asyncio.wait((starting,), timeout=START_LEFT_S)
     if starting.done():
         await starting
         jobs = [asyncio.create_task(_run_beside(job, stop)) for job in beside]
