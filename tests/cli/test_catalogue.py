@@ -27,7 +27,7 @@ def test_init_writes_an_example_that_is_valid_and_never_overwrites(tmp_path):
     file = tmp_path / "mine.yaml"
     assert run("catalogue", "init", str(file)).out == f"wrote {file}; next: callmeter catalogue validate {file}\n"
     assert run("catalogue", "validate", str(file)).out == (
-        f"{file} is valid: 1 agencies, 1 plans, 1 packs, 1 accounts\n"
+        f"{file} is valid: 1 agencies, 2 plans, 1 packs, 1 accounts\n"
     )
     file.write_text("mine")
     refused = run("catalogue", "init", str(file))

@@ -79,7 +79,9 @@ async def test_the_whole_chain_connects_and_says_no_secret(
                     return count
 
                 # The billing job's request goes round by the meter.
-                await wait_until(lambda: (stored("rated_calls"), stored("payment_requests")) == (3, 1), timeout=90)
+                await wait_until(
+                    lambda: (stored("rated_calls"), stored("payment_requests_current")) == (3, 1), timeout=90
+                )
             for role in (meter, sink, job):
                 await wait_until(lambda role=role: ask(role, "/ready")[0] == 200)
                 pages += [ask(role, page)[1] for page in ("/ready", "/metrics", "/health")]
