@@ -34,8 +34,10 @@ def test_init_writes_an_example_that_is_valid_and_never_overwrites(tmp_path):
     assert (refused.code, refused.error) == (1, f"{file} is there already; say --force to overwrite it")
     assert file.read_text() == "mine"
     assert run("catalogue", "init", str(file), "--force").code == 0
-    assert loads(file.read_text()).entries == loads(GOOD.replace("{agency: acme, price", "{agency: acme, description: "
-        "For a practice with one line, price")).entries  # fmt: skip
+    entries = dict(loads(file.read_text()).entries)
+    assert entries.pop("acme/plan/growth").body.price == 99
+    described = "{agency: acme, description: For a practice with one line, price"
+    assert entries == loads(GOOD.replace("{agency: acme, price", described)).entries
 
 
 def test_validate_gives_every_mistake_as_text_and_as_json(shop):
