@@ -10,6 +10,8 @@ from cli import output
 from cli.writing import AccountArgument, AtOption, IdOption, Written, show, time_of, write
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jobs.requests import Request
     from streams.settings import Settings
 
@@ -19,6 +21,7 @@ Reference = Annotated[str | None, typer.Option(help="Of the payment, such as a w
 Note = Annotated[str | None, typer.Option(help="For people.")]
 ActorOption = Annotated[str | None, typer.Option("--actor", help="Who says so; default: the user of this machine.")]
 AmountOption = Annotated[str | None, typer.Option("--amount", help="In the request's currency: 10.00; default: all.")]
+OutsideOption = Annotated[bool, typer.Option("--outside", help="Only write it down: the gateway is not asked.")]
 DescriptionOption = Annotated[str, typer.Option("--description", help="The line that the account reads.")]
 KINDS = ("cycle", "usage", "pack", "one_time", "credit_note", "refund")
 
@@ -160,10 +163,14 @@ def credit(
     actor: ActorOption = None,
     at: AtOption = None,
     id: IdOption = None,
+    outside: OutsideOption = False,
     json: output.JsonOption = False,
 ) -> None:
-    """Ask for less: a credit note, a document of its own. Without --amount for all that is left, which cancels it."""
-    _correct("credit_note", request, amount, description, account, reference, note, actor, at, id, json)
+    """Ask for less: a credit note, a document of its own. Without --amount for all that is left, which cancels it.
+
+    A gateway that has the request makes a credit note, too.
+    """
+    _correct("credit_note", request, amount, description, account, reference, note, actor, at, id, outside, json)
 
 
 def refund(
@@ -176,10 +183,14 @@ def refund(
     actor: ActorOption = None,
     at: AtOption = None,
     id: IdOption = None,
+    outside: OutsideOption = False,
     json: output.JsonOption = False,
 ) -> None:
-    """Say that money was given back: a document of its own. Without --amount all that was paid."""
-    _correct("refund", request, amount, description, account, reference, note, actor, at, id, json)
+    """Give money back: a document of its own. Without --amount all that was paid.
+
+    The gateway that the request was asked by gives it back. Where there is none, or with --outside, somebody else has.
+    """
+    _correct("refund", request, amount, description, account, reference, note, actor, at, id, outside, json)
 
 
 def _settle(
@@ -250,6 +261,7 @@ def _correct(
     actor: str | None,
     at: str | None,
     fact_id: str | None,
+    outside: bool,
     json: bool,
 ) -> None:
     import uvloop
@@ -273,15 +285,66 @@ def _correct(
         if kind == "refund":
             micros = found["paid_micros"] + sum(one["paid_micros"] for one in documents)
 
+    of_gateway = found["gateway"] != "manual"
+    to_ask = of_gateway and found["external_id"] is None and found["status"] in ("pending", "overdue")
+
     def make(view: Any) -> dict[str, Any]:
         if micros <= 0:
             what = "was paid and not refunded yet" if kind == "refund" else "is left to pay"
             raise Refused(f"illegal_change: payment request {request_id} is {found['status']}: nothing {what}")
+        if kind == "credit_note" and to_ask and micros < found["left_micros"] and not outside:
+            raise Refused(
+                f"illegal_change: {found['gateway']} is about to ask for all of {request_id}: wait until it has it, or "
+                "credit all that is left"
+            )
         return corrected(found, kind, micros, when, own_id, description, actor or _user(), reference, note)
 
-    written = uvloop.run(write(settings, found["account_id"], own_id, make))
+    if of_gateway and found["external_id"] is not None and not outside:
+        written = uvloop.run(_correct_at_gateway(settings, found, own_id, make))
+    else:
+        written = uvloop.run(write(settings, found["account_id"], own_id, make))
     told = f"{kind.replace('_', ' ')} {kind}:{own_id} of {micros_text(micros, currency)} for {request_id}"
-    show(written, f"{told} of {found['account_id']}", json)
+    external_id = written.fact.get("external_id")
+    by = f", {external_id} at {found['gateway']}" if external_id else ""
+    show(written, f"{told} of {found['account_id']}{by}", json)
+
+
+async def _correct_at_gateway(
+    settings: Settings, found: Request, fact_id: str, make: Callable[[Any], dict[str, Any]]
+) -> Written:
+    """Judge the fact, have the gateway do what it says, and write it with what the gateway says of that."""
+    from cli.writing import read_catalogue
+    from jobs.gateways.base import Unavailable
+    from jobs.gateways.choice import make_gateway
+    from streams.errors import CallmeterError, Refused
+
+    agency_id, name = found["agency_id"], found["gateway"]
+    link = (await read_catalogue(settings)).gateway(agency_id)
+    if link is None or link.gateway != name:
+        raise Refused(
+            f"not_linked: agency {agency_id} is no longer linked to {name}, which has this request; link it again, or "
+            "do there what has to be done and give --outside"
+        )
+    judged = await write(settings, found["account_id"], fact_id, make, dry_run=True)
+    fact = judged.fact
+    if "type" not in fact:
+        # It was applied before.
+        return judged
+    gateway = make_gateway(agency_id, link, settings)
+    text = fact["note"] or fact["description"]
+    try:
+        made = await gateway.refund(found, fact["amount_micros"], text, fact["payment_request_id"])
+    except Unavailable as problem:
+        raise CallmeterError(
+            f"{problem}; whether it was done is not known. Give the same command again with --id {fact_id}: it is done "
+            "once"
+        ) from None
+    finally:
+        await gateway.close()
+    told = {**fact, "external_id": made.external_id, "tax_micros": made.tax_micros}
+    written = await write(settings, found["account_id"], fact_id, lambda _: told)
+    # If it is in the log already, the gateway's webhook has brought it meanwhile.
+    return written if written.sent else Written(told, sent=True, checked=True)
 
 
 def _amount(option: str, text: str, currency: str) -> int:

@@ -192,16 +192,13 @@ class StripeGateway:
             "memo": note[:500],
             "metadata": {IDENTITY: own, AGENCY: self.agency_id, CORRECTION: refund_id[:MOST_METADATA]},
         }
-        made = None
-        if invoice["status"] == "paid" and request["status"] != "paid":
-            # Perhaps by this very credit note, if it took off all of it.
-            made = await self._credit_note_of(invoice["id"], own)
-            if made is None:
-                raise Rejected(f"Stripe's invoice {invoice['id']} was paid meanwhile; give money back with a refund")
-        elif invoice["status"] == "paid":
-            through_stripe = invoice["amount_paid"] > invoice.get("amount_paid_off_stripe", 0)
-            params["refund_amount" if through_stripe else "out_of_band_amount"] = amount
+        made = await self._credit_note_of(invoice["id"], own)
         if made is None:
+            if invoice["status"] == "paid" and request["status"] != "paid":
+                raise Rejected(f"Stripe's invoice {invoice['id']} was paid meanwhile; give money back with a refund")
+            if invoice["status"] == "paid":
+                through_stripe = invoice["amount_paid"] > invoice.get("amount_paid_off_stripe", 0)
+                params["refund_amount" if through_stripe else "out_of_band_amount"] = amount
             made = await self._once(
                 f"{identity(request)}/{refund_id}",
                 "credit_note",

@@ -38,6 +38,7 @@ NEEDS = (ACCOUNT_EVENTS, CATALOGUE, PAYMENT_REQUESTS)
 # Stripe waits for an answer for not much longer.
 LONGEST_S = 9.0
 LOOK_EVERY_S = 2.0
+OWN_FIRST_S = 4.0
 SILENCE_S = 15.0
 
 # told: a fact was written. known: nothing new. noted: only the log of this process tells of it. not_ours: it is about
@@ -133,6 +134,8 @@ class StripeWebhooks:
         self._check_account(event, request)
         if request is None:
             return await self._take_unknown(event)
+        if event.correction_id is not None:
+            await self._wait_for_own(event, request)
         if self._is_known(event, request):
             return "known"
         if event.kind == "disputed":
@@ -148,6 +151,13 @@ class StripeWebhooks:
         content = request_of(request)
         await self._write(self._settled(event, content) if event.kind in STATUSES else self._corrected(event, content))
         return "told"
+
+    async def _wait_for_own(self, event: GatewayEvent, request: KnownRequest) -> None:
+        """Who had the gateway make a document is about to write it down, and knows by whom and why: he goes first."""
+        deadline = time.monotonic() + OWN_FIRST_S
+        while not self._is_known(event, request) and time.monotonic() < deadline:
+            await asyncio.sleep(0.2)
+            await self._refresh()
 
     async def _located(self, event: GatewayEvent) -> GatewayEvent | None:
         if not (event.external_id or event.payment_id) or not event.external_account:

@@ -215,6 +215,76 @@ async def test_refunds_of_ours_of_stripes_and_lost_disputes_are_documents_once(
         assert await tell(pipeline, event) == "known"
 
 
+async def test_refunds_and_credits_by_command_are_carried_out_at_stripe_once(
+    pipeline: Settings, double: StripeDouble, agency: AtStripe
+) -> None:
+    own, request = await asked(pipeline, agency, collection="charge")
+    await requests_of(pipeline, agency_id=own, status="paid")
+    account = request["account_id"]
+
+    async def refund(*options: str) -> Any:
+        given = ("requests", "refund", request["payment_request_id"], "--account", account, *options)
+        return await asyncio.to_thread(command, pipeline, *given)
+
+    done = await refund("--amount", "10.00", "--note", "Line was down", "--actor", "jane", "--json")
+    assert done.returncode == 0, done.stderr
+    ((name, note),) = agency.credit_notes.items()
+    (made,) = await requests_of(pipeline, agency_id=own, kind="refund")
+    assert (made["external_id"], made["actor"], made["note"]) == (name, "jane", "Line was down")
+    assert (note["amount"], [one["amount"] for one in agency.refunds.values()]) == (1_000, [1_000])
+    # It is done, and nobody is told.
+    double.next_fails(*[None, None, "silence after"])  # type: ignore[list-item]
+    lost = await refund("--amount", "1.00", "--id", "again")
+    assert (lost.returncode, "--id again" in lost.stderr, len(agency.refunds)) == (1, True, 2)
+    assert (await refund("--amount", "1.00", "--id", "again")).returncode == 0
+    assert "nothing to do" in (await refund("--amount", "1.00", "--id", "again")).stdout
+    assert (await refund("--amount", "2.00", "--outside")).returncode == 0
+    await requests_of(pipeline, 3, agency_id=own, kind="refund")
+    assert [one["amount"] for one in agency.credit_notes.values()] == [1_000, 100]
+    for event in events(agency, "credit_note.created"):
+        assert await tell(pipeline, event) == "known"
+    # Of 49.00 there are 38.00 left at Stripe, 36.00 here.
+    intent = next(iter(agency.payments.values()))["payment"]["payment_intent"]
+    invoices.create_refund(agency, {"payment_intent": intent, "amount": 3_000})
+    refused = await refund()
+    assert (refused.returncode, "Refund amount is greater than unrefunded amount" in refused.stderr) == (1, True)
+    await requests_of(pipeline, 3, agency_id=own, kind="refund")
+
+
+async def test_credits_by_command_are_credit_notes_at_stripe(pipeline: Settings, agency: AtStripe) -> None:
+    own, request = await asked(pipeline, agency)
+    invoice = agency.invoices[request["external_id"]]
+
+    def credit(*options: str) -> Any:
+        given = ("requests", "credit", request["payment_request_id"], "--account", request["account_id"], *options)
+        return command(pipeline, *given)
+
+    done = credit("--amount", "9.00", "--description", "Line was down")
+    assert done.returncode == 0, done.stderr
+    assert f"{next(iter(agency.credit_notes))} at stripe" in done.stdout
+    assert (invoices.shown(agency, invoice)["amount_remaining"], agency.refunds) == (4_000, {})
+    assert credit().returncode == 0
+    (canceled,) = await requests_of(pipeline, agency_id=own, status="canceled")
+    assert (canceled["credited_micros"], invoice["status"], invoice["amount_paid"]) == (49_000_000, "paid", 0)
+    assert command(pipeline, "gateway", "reconcile", own).returncode == 0
+    assert await letters_of(pipeline, own) == []
+
+
+async def test_what_is_about_to_be_asked_for_is_credited_as_a_whole_or_later(
+    pipeline: Settings, agency: AtStripe
+) -> None:
+    agency.charges_enabled = False
+    own = await link(pipeline, agency)
+    await produce(pipeline, [begin(own, due_days=14)])
+    (request,) = await requests_of(pipeline, agency_id=own)
+    given = ("requests", "credit", request["payment_request_id"], "--account", request["account_id"])
+    refused = command(pipeline, *given, "--amount", "9.00")
+    assert (refused.returncode, "stripe is about to ask for all of" in refused.stderr) == (1, True)
+    assert command(pipeline, *given).returncode == 0
+    await requests_of(pipeline, agency_id=own, status="canceled")
+    assert agency.invoices == {}
+
+
 async def test_a_credit_note_for_all_of_it_cancels_and_is_no_payment(pipeline: Settings, agency: AtStripe) -> None:
     own, request = await asked(pipeline, agency)
     given = {"invoice": request["external_id"], "amount": 4_900, "memo": "Goodwill"}
