@@ -46,6 +46,7 @@ def _months_later(naive: datetime, months: int) -> datetime:
     return naive.replace(year=year, month=month, day=min(naive.day, monthrange(year, month)[1]))
 
 
+@lru_cache(maxsize=100_000)
 def boundary(anchor: datetime, interval: str, count: int, zone: str, n: int) -> datetime:
     """The n-th boundary, in UTC; `interval` is day, week, month or year, `count` how many of them make one period."""
     if n == 0:

@@ -67,6 +67,10 @@ def lay(wholesale: Wholesale, moment: datetime) -> tuple[datetime, datetime, Fac
                 terms[name] == before[name] for name in ("interval", "interval_count", "timezone")
             )
             anchor = terms["anchor"] or (anchor if alike else start)
+        if not any(start < at <= moment for at, _ in wholesale.versions):
+            # These terms stay: their periods need not be gone through one by one.
+            whole = around(anchor, terms, moment)
+            return max(start, whole[0]), whole[1], terms, whole
         whole = around(anchor, terms, start)
         if moment < whole[1]:
             return start, whole[1], terms, whole
