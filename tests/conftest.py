@@ -12,12 +12,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from deploy.kafka.broker import KafkaBroker
 from streams.administration import create_topics
 from streams.settings import Settings
 from tests.broker import delete_topics
+
+# No test asserts a time: a busy machine is no defect.
+hypothesis.settings.register_profile("callmeter", deadline=None)
+hypothesis.settings.load_profile("callmeter")
 
 
 @pytest.fixture(autouse=True)
