@@ -17,7 +17,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiokafka.admin import NewTopic
@@ -65,23 +65,33 @@ async def measure(lab: Lab, sizes: Sizes) -> AsyncIterator[Run]:
     with step(f"{sizes.calls:,} calls are written"):
         await Filler(settings, sizes.accounts).fill(calls(sizes.calls, sizes.accounts))
     for number in range(1, sizes.rounds + 1):
-        rates = {}
-        for how, name in BARE.items():
-            with step(f"round {number} of {sizes.rounds}: {name}"):
-                run = Run(name, await bare(settings, how, firsts, sizes.calls))
-                rates[how] = run.values["calls/s"]
-                yield run
-        with step(f"round {number} of {sizes.rounds}: {METER}"):
+        said = f"round {number} of {sizes.rounds}"
+        copied = [run async for run in bare_loops(settings, said, firsts, sizes.calls)]
+        for run in copied:
+            yield run
+        with step(f"{said}: {METER}"):
             await start_afresh(settings, ledger)
             values = await metered(settings, sizes.calls)
-        against = {f"against {how}": values["calls/s"] / rate for how, rate in rates.items()}
-        yield Run(METER, {**values, **against})
+        yield Run(METER, {**values, **against(values, copied)})
 
 
 def lines(runs: Sequence[Run]) -> list[str]:
     """The ratio to the bare loop with ``send_batch``: median of the rounds."""
     ratios = [run.values["against batch"] for run in runs if run.what == METER]
     return [f"hot_path_ratio_batch {statistics.median(ratios):.3f}"]
+
+
+async def bare_loops(settings: Settings, said: str, firsts: Sequence[int], count: int) -> AsyncIterator[Run]:
+    """Each of the bare loops once; ``said`` is shown before each."""
+    for how, name in BARE.items():
+        with step(f"{said}: {name}"):
+            yield Run(name, await bare(settings, how, firsts, count))
+
+
+def against(values: Mapping[str, float], copied: Sequence[Run]) -> dict[str, float]:
+    """The rate of a contender as ratios to those of the bare loops."""
+    rates = {run.what: run.values["calls/s"] for run in copied}
+    return {f"against {how}": values["calls/s"] / rates[name] for how, name in BARE.items()}
 
 
 async def bare(settings: Settings, how: str, firsts: Sequence[int], count: int) -> dict[str, float]:

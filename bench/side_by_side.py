@@ -29,7 +29,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewTopic
 
 from bench.figure import Run, size
-from bench.hot_path import BARE, METER, bare
+from bench.hot_path import METER, against, bare_loops
 from bench.lab import Lab, cost_of, step
 from bench.load import PLAIN, Filler, calls
 from bench.meter import (
@@ -100,18 +100,15 @@ async def measure(lab: Lab, sizes: Sizes) -> AsyncIterator[Run]:
         await Filler(settings, sizes.accounts).fill(calls(sizes.calls, sizes.accounts))
     for number in range(1, sizes.rounds + 1):
         said = f"round {number} of {sizes.rounds}"
-        rates = {}
-        for how, name in BARE.items():
-            with step(f"{said}: {name}"):
-                run = Run(name, await bare(settings, how, firsts, sizes.calls))
-                rates[how] = run.values["calls/s"]
-                yield run
+        copied = [run async for run in bare_loops(settings, said, firsts, sizes.calls)]
+        for run in copied:
+            yield run
         with step(f"{said}: {METER}"):
             await start_afresh(settings, ledger)
             async with ends_reader(settings) as reader, meter(settings) as running:
                 values = await timed(lambda: records(reader, rated), running.check, running.pid, sizes)
             ours = await sample(settings, RATED_CALLS)
-        yield Run(METER, {**values, **{f"against {how}": values["calls/s"] / rate for how, rate in rates.items()}})
+        yield Run(METER, {**values, **against(values, copied)})
         for store, name in STREAMS.items():
             with step(f"{said}: {name}"):
                 yield Run(name, await streams(lab, settings, classpath, store, firsts, sizes, ours))

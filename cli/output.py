@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,6 +51,16 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     for row in listed:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     console().print(table)
+
+
+def print_report(rows: Sequence[dict[str, Any]], csv: bool, json: bool, show: Callable[[], None]) -> None:
+    """Rows as CSV, as JSON, or as ``show`` shows them to people."""
+    if csv:
+        print_csv(rows)
+    elif json:
+        print_json(rows)
+    else:
+        show()
 
 
 def print_csv(rows: Sequence[dict[str, Any]]) -> None:

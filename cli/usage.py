@@ -63,12 +63,7 @@ def usage_(
     wanted = {name: value for name, value in filters.items() if value is not None}
     with open_store(output.settings()) as store:
         rows = usage(store, by, wanted, first, last)
-    if csv:
-        output.print_csv(rows)
-    elif json:
-        output.print_json(rows)
-    else:
-        _show(by, rows)
+    output.print_report(rows, csv, json, lambda: _show(by, rows))
 
 
 def _show(by: str, rows: list[dict[str, Any]]) -> None:

@@ -36,7 +36,7 @@ REPAIRS: dict[tuple[str, str], Status] = {
     ("failed", "canceled"): "canceled",
 }
 # What only people can mend: what to do.
-TODO = {
+WHAT_TO_DO = {
     ("paid", "open"): "It was paid otherwise: mark it as paid at the gateway, outside of it",
     ("paid", "failed"): "It was paid otherwise: mark it as paid at the gateway, outside of it",
     ("paid", "canceled"): "It is paid here and canceled there: see who is right; refund it here if nothing was paid",
@@ -222,8 +222,8 @@ def _compare_status(ours: Request, theirs: ListedRequest) -> list[Difference]:
         fact_id = settling_id(ours["payment_request_id"], status)
         fact = settled(ours, status, at, fact_id, ours["gateway"], theirs.external_id)
         return [_difference("status", ours, theirs, *pair, REPAIR, fact)]
-    if pair in TODO:
-        return [_difference("status", ours, theirs, *pair, TODO[pair])]
+    if pair in WHAT_TO_DO:
+        return [_difference("status", ours, theirs, *pair, WHAT_TO_DO[pair])]
     return []
 
 
