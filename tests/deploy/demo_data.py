@@ -1,6 +1,7 @@
 """The demo's month in ClickHouse without a broker: fold, billing rules and the sink's own columns in one process.
 
-The month is cut short on its last day, so that there are closed periods and full ones at the same time.
+The month is cut short on its last day, so that there are closed periods and full ones at the same time. Then a part of
+what one account was asked for is taken back, another request is paid, and nobody tries any more to collect a third one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 from aiokafka.structs import ConsumerRecord
 
@@ -24,11 +26,12 @@ from sinks.clickhouse import Store, Target
 from sinks.exactly_once import Appender
 from sinks.migrate import migrate
 from sinks.tables import REJECTS, TABLES, reject_columns
-from streams.topics import ACCOUNT_EVENTS, AGENCY_LEDGER, BILLING_EVENTS, LEDGER, RATED_CALLS
+from streams.topics import ACCOUNT_EVENTS, AGENCY_LEDGER, BILLING_EVENTS, LEDGER, PAYMENT_REQUESTS, RATED_CALLS
 from streams.units import minor_digits
 
 UNTIL = datetime(2026, 11, 30, 18, tzinfo=UTC)
 ACCOUNTS, CALLS, SEED = 12, 600, 7
+CREDITED_MICROS = 1_000_000
 
 
 def fill(target: Target) -> Store:
@@ -78,6 +81,9 @@ def month() -> dict[str, list[ConsumerRecord]]:
 
     for at, fact in facts():
         rate(fact, at)
+    requests = {json.loads(one.value)["payment_request_id"]: json.loads(one.value) for one in written[PAYMENT_REQUESTS]}
+    for about in about_requests(list(requests.values())):
+        rate(json.dumps(about).encode(), UNTIL)
     for key, value in fold.drain_ledger():
         write(LEDGER, key, value, UNTIL)
     for key, value in agencies.drain_ledger():
@@ -92,6 +98,21 @@ def facts() -> Iterator[tuple[datetime, bytes]]:
             return
         yield from ((at, one.value) for one in sent if one.topic == ACCOUNT_EVENTS)
         yield at, json.dumps({"type": "tick", "at": text(at)}).encode()
+
+
+def about_requests(requests: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A credit note of one request, and the ends of two others, of those that are open in dollars."""
+    credited, paid, failed = [one for one in requests if one["currency"] == "USD" and one["status"] == "pending"][:3]
+    note = {"payment_request_id": "note", "corrects": credited["payment_request_id"], "kind": "credit_note"}
+    yield {**_about(credited, "corrected"), **note, "amount_micros": CREDITED_MICROS, "currency": "USD"}
+    for request, status in ((paid, "paid"), (failed, "failed")):
+        yield {**_about(request, "settled"), "status": status}
+
+
+def _about(request: dict[str, Any], what: str) -> dict[str, Any]:
+    named = {name: request[name] for name in ("account_id", "agency_id", "payment_request_id")}
+    fact_id = f"{what}-{request['payment_request_id']}"
+    return {"type": f"payment_request.{what}", "fact_id": fact_id, **named, "at": text(UNTIL)}
 
 
 def _headers(letter: DeadLetter) -> tuple[tuple[str, bytes], ...]:

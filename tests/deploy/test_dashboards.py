@@ -19,7 +19,7 @@ import yaml
 
 from sinks.clickhouse import Store, Target
 from tests.broker import ROOT
-from tests.deploy.demo_data import UNTIL, fill
+from tests.deploy.demo_data import CREDITED_MICROS, UNTIL, fill
 from tests.deploy.prometheus_tools import command_or_skip
 from tests.deploy.test_prometheus import OTHERS, exported, labels_of, metrics_of
 
@@ -122,6 +122,17 @@ def test_the_high_usage_alert_gives_one_number_and_its_account(store: Store) -> 
         numbers = [name for name, value in row.items() if isinstance(value, int | float)]
         assert numbers == ["highest_percent"]
         assert {"agency_id", "account_id"} <= row.keys()
+
+
+def test_what_is_open_is_what_is_left_of_every_request_that_nobody_paid(
+    store: Store, variables: dict[str, str]
+) -> None:
+    (panel,) = (panel for _, panel in panels() if panel["title"].startswith("Asked for and open"))
+    rows = store.rows(written_out(panel["targets"][0]["rawSql"], variables))
+    requests = store.rows("SELECT status, total_micros FROM payment_requests_current WHERE currency = 'USD'")
+    assert {"pending", "failed", "paid"} <= {one["status"] for one in requests}
+    asked = sum(one["total_micros"] for one in requests if one["status"] != "paid")
+    assert rows == [{"open": (asked - CREDITED_MICROS) / 1_000_000}]
 
 
 def test_choosing_one_agency_shows_nothing_of_the_others(store: Store, variables: dict[str, str]) -> None:
