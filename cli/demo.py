@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    accounts: Annotated[int, typer.Option(min=2, help="Accounts of the simulated platform.")] = 60,
+    accounts: Annotated[int, typer.Option(min=4, help="Accounts of the simulated platform.")] = 60,
     calls: Annotated[int, typer.Option(min=100, help="Calls in the simulated month.")] = 30_000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same month.")] = 7,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the pipeline running at the end.")] = False,
@@ -31,8 +31,8 @@ def demo(
     """Run the whole pipeline on a real Kafka broker and the embedded ClickHouse engine, and prove that it is exact.
 
     A voice platform with three agencies is simulated for a month: calls, duplicates, bad records, late and corrected
-    calls; rate cards and wholesale prices, packs, numbers, a change of plan, an agency's cap. Exit code 1 if any sum
-    does not agree.
+    calls; rate cards and wholesale prices, packs, numbers, a change of plan, an agency's cap, accounts that do not
+    pay in time. Exit code 1 if any sum does not agree.
     """
     import uvloop
 

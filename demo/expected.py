@@ -19,7 +19,7 @@ from demo.market import (
     micros,
     plan_of,
 )
-from demo.planted import Call, PlanChange, Planted, Rental
+from demo.planted import Call, Debt, PlanChange, Planted, Rental
 
 DECEMBER = date(2026, 12, 1)
 # 1 December and 1 January: numbers are charged in advance.
@@ -95,6 +95,50 @@ def plan_change(change: PlanChange) -> dict[str, int]:
     }
 
 
+def due_at(debt: Debt) -> datetime:
+    """Midnight where the account is, so many days after the month's first as its plan says."""
+    return _midnight(debt, plan_of(debt.tenant).due_days)
+
+
+def blocked_at(debt: Debt) -> datetime:
+    """Midnight where the account is, at the end of the grace after that; or what would be it, had nobody paid."""
+    plan = plan_of(debt.tenant)
+    return _midnight(debt, plan.due_days + plan.grace_days)
+
+
+def may_call(debt: Debt, at: datetime) -> bool:
+    """Whether the account's campaigns run at this time."""
+    return at < due_at(debt) or (debt.paid_at is not None and at >= debt.paid_at)
+
+
+def status_changes(planted: Planted) -> Counter[tuple[str, datetime, str]]:
+    """What subscriptions become by payment: (account, when, status), each of them once."""
+    found: Counter[tuple[str, datetime, str]] = Counter()
+    for debt in planted.debts:
+        account = debt.tenant.account_id
+        found[account, due_at(debt), "past_due"] += 1
+        if debt.paid_at is not None and debt.paid_at < blocked_at(debt):
+            found[account, debt.paid_at, "active"] += 1
+        else:
+            found[account, blocked_at(debt), "blocked"] += 1
+    return found
+
+
+def access_changes(planted: Planted) -> Counter[tuple[str, datetime, str]]:
+    """Why campaigns stop, and that they go on (``ok``): (account, when, reason), each of them once."""
+    changes = status_changes(planted)
+    return Counter({(account, at, "ok" if to == "active" else to): n for (account, at, to), n in changes.items()})
+
+
+def owed(planted: Planted, paid: bool) -> dict[str, int]:
+    """The prices of the periods that were paid late, or never, by currency."""
+    found: Counter[str] = Counter()
+    for debt in planted.debts:
+        if (debt.paid_at is not None) == paid:
+            found[_currency(debt)] += micros(plan_of(debt.tenant).price)
+    return dict(found)
+
+
 def top_ups(planted: Planted, plan: str, pack_s: int, below_s: int) -> int:
     """How many packs were bought by wallets that ran low: each started with one, and none may stay low."""
     used: Counter[str] = Counter()
@@ -124,5 +168,9 @@ def _november_days(rental: Rental) -> int:
     return max((until - rented) // timedelta(days=1), 1)
 
 
-def _currency(rental: Rental) -> str:
-    return book().agency(rental.tenant.agency_id).currency
+def _midnight(debt: Debt, days: int) -> datetime:
+    return datetime(2026, 11, 1, tzinfo=ZoneInfo(debt.tenant.timezone)) + timedelta(days=days)
+
+
+def _currency(of: Rental | Debt) -> str:
+    return book().agency(of.tenant.agency_id).currency

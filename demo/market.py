@@ -24,6 +24,9 @@ WHOLESALE_CARD = FOLDER / "carrier.csv"
 CARD_CURRENCY = "USD"
 
 HERO = "jane-dental"
+# They are asked for a year in advance. One pays late, one never.
+PAYS_LATE, NEVER_PAYS = DEBTORS = ("bay-fitness", "harbor-taxi")
+DEBTORS_PLAN = "yearly"
 LOCAL_START = datetime(2026, 11, 1)
 
 
@@ -80,10 +83,12 @@ HOME_PREFIX = {"acme": "1", "nordlicht": "49", "sakura": "81"}
 
 
 def tenants_of(count: int, seed: int) -> list[Tenant]:
-    """The accounts: the hero first, then others spread over the plans of the market."""
+    """The accounts: the hero first, then those that do not pay in time, then others, spread over the market's plans."""
     rnd = random.Random(f"tenants {seed}")
     found = [Tenant(HERO, "acme", "starter", "America/New_York", "+14155550100", 0.0)]
-    for number in range(1, count):
+    for number, debtor in enumerate(DEBTORS, 101):
+        found.append(Tenant(debtor, "acme", DEBTORS_PLAN, "America/New_York", f"+14155550{number}", 0.0))
+    for number in range(1, count - len(DEBTORS)):
         plan, agency, timezone, _ = rnd.choices(MARKET, [row[3] for row in MARKET])[0]
         own_number = f"+{HOME_PREFIX[agency]}555{number:07d}"
         found.append(Tenant(f"{agency}-{number:03d}", agency, plan, timezone, own_number, rnd.paretovariate(1.4)))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict, deque
+from datetime import datetime
 from typing import Any
 
-from demo.market import HERO
+from demo.market import DEBTORS, HERO
 from demo.planted import Name
 from rating.request import request_for
 from streams.topics import (
@@ -19,6 +20,9 @@ from streams.topics import (
 )
 from streams.units import minor_digits
 
+# Why access is off where something is not paid.
+UNPAID = frozenset(("past_due", "blocked"))
+FOLLOWED = (HERO, *DEBTORS)
 TAG = re.compile(rb"bad-\d{5}")
 # Lines of requests that ask for rated calls.
 USAGE_KINDS = frozenset(("overage", "connection_fee", "call_rounding", "adjustment"))
@@ -44,7 +48,9 @@ class Observed:
         alerts: the newest (a few); ``alerts_told`` has how many there were of each type and level, and
             ``agency_alerts`` of each cap of an agency and level.
         capped: by account: off, on, off, ... as it was told because of its agency's caps.
-        story: what happened to the hero, in order; ``agency_story`` what agencies' caps did.
+        status_changes: how often subscriptions became something else: (account, when, status).
+        access_changes: the same of access by payment: (account, when, reason; ``ok`` where calls are allowed).
+        stories: what happened to the accounts that are followed; ``agency_story`` what agencies' caps did.
     """
 
     def __init__(self) -> None:
@@ -67,11 +73,13 @@ class Observed:
         self.requests: dict[tuple[str, str], dict[str, Any]] = {}
         self.wholesale: Counter[str] = Counter()
         self.top_ups = 0
-        self.alerts: deque[dict[str, Any]] = deque(maxlen=6)
+        self.alerts: deque[dict[str, Any]] = deque(maxlen=5)
         self.alerts_told: Counter[tuple[str, int]] = Counter()
         self.agency_alerts: Counter[tuple[str, int]] = Counter()
         self.capped: defaultdict[str, list[bool]] = defaultdict(list)
-        self.story: list[tuple[str, str, str, dict[str, Any]]] = []
+        self.status_changes: Counter[tuple[str, datetime, str]] = Counter()
+        self.access_changes: Counter[tuple[str, datetime, str]] = Counter()
+        self.stories: dict[str, list[tuple[str, str, str, dict[str, Any]]]] = {name: [] for name in FOLLOWED}
         self.agency_story: list[tuple[str, str, dict[str, Any]]] = []
         self.hero = {"allowance_left_s": 0, "wallet_left_s": 0}
         self._take = {
@@ -118,7 +126,7 @@ class Observed:
     def _tell_pools(self, before: dict[str, Any], call: dict[str, Any]) -> None:
         for pool in ("allowance_left_s", "wallet_left_s"):
             if before[pool] and not call[pool]:
-                self.story.append((call["ended_at"], "pool", pool, call))
+                self._tell(call, call["ended_at"], "pool", pool)
 
     def _alert(self, alert: dict[str, Any]) -> None:
         self.alerts.append(alert)
@@ -126,8 +134,7 @@ class Observed:
         if alert["type"] == "agency_cap":
             self.agency_alerts[alert["cap"], alert["level"]] += 1
             self.agency_story.append((alert["at"], "alert", alert))
-        if alert["account_id"] == HERO:
-            self.story.append((alert["at"], "alert", alert["type"], alert))
+        self._tell(alert, alert["at"], "alert", alert["type"])
 
     def _access(self, event: dict[str, Any]) -> None:
         told = self.capped[event["account_id"]]
@@ -135,8 +142,9 @@ class Observed:
         if off != bool(told and told[-1]):
             told.append(off)
             self.agency_story.append((event["at"], "off" if off else "on", event))
-        if event["account_id"] == HERO:
-            self.story.append((event["at"], "access", event["reason"], event))
+        if event["account_id"] in DEBTORS or UNPAID.intersection(event["reasons"]):
+            self.access_changes[event["account_id"], datetime.fromisoformat(event["at"]), event["reason"]] += 1
+        self._tell(event, event["at"], "access", event["reason"])
 
     def _billing(self, event: dict[str, Any]) -> None:
         if event["type"] == "agency.cycle_closed":
@@ -153,8 +161,12 @@ class Observed:
             if request_for(event, minor_digits) is None:
                 self.unasked[event["currency"]] += asked
         self.top_ups += event.get("automatic", False)
-        if event["account_id"] == HERO:
-            self.story.append((event["at"], "billing", event["type"], event))
+        if event["type"] == "subscription.status_changed":
+            if event["previous"] is not None:
+                self.status_changes[event["account_id"], datetime.fromisoformat(event["at"]), event["status"]] += 1
+                self._tell(event, event["at"], "status", event["status"])
+            return
+        self._tell(event, event["at"], "billing", event["type"])
 
     def lines(self, *kinds: str) -> dict[str, int]:
         """What payment requests ask accounts for in lines of these kinds, in micros by currency."""
@@ -179,6 +191,12 @@ class Observed:
         self.dead_letters[found[0].decode() if found else f"untagged-{self.dead_letters_count}"] = reason
 
     def _request(self, request: dict[str, Any]) -> None:
-        self.requests[request["account_id"], request["payment_request_id"]] = request
-        if request["account_id"] == HERO:
-            self.story.append((request["updated_at"], "request", request["status"], request))
+        name = (request["account_id"], request["payment_request_id"])
+        before, self.requests[name] = self.requests.get(name), request
+        if before is None or before["status"] != request["status"]:
+            self._tell(request, request["updated_at"], "request", request["status"])
+
+    def _tell(self, record: dict[str, Any], at: str, kind: str, what: str) -> None:
+        """Add a record to the story of its account, if that is followed."""
+        if record["account_id"] in self.stories:
+            self.stories[record["account_id"]].append((at, kind, what, record))

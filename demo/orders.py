@@ -88,6 +88,18 @@ def number_price(tenant: Tenant) -> int:
     return micros(plan_of(tenant).number_price or "0")
 
 
+def period_paid(tenant: Tenant, at: datetime, reference: str) -> Fact:
+    """An account has paid for the period that began in the month, as its bank tells."""
+    request_id = f"sub-{tenant.account_id}:{month_start(tenant.timezone):%Y%m%dT%H%M%SZ}:cycle"
+    return {
+        **_head("payment_request.settled", f"{request_id}:paid", tenant, at),
+        "payment_request_id": request_id,
+        "status": "paid",
+        "actor": "bank",
+        "reference": reference,
+    }
+
+
 def agency_caps_set(agency_id: str, fact_id: str, limits: dict[str, tuple[int, str, list[int]]], at: datetime) -> Fact:
     """An agency limits the minutes that all its accounts use together in a period.
 

@@ -50,6 +50,14 @@ class PlanChange:
 
 
 @dataclass(frozen=True)
+class Debt:
+    """An account does not pay for its period in time; ``paid_at`` None: not at all."""
+
+    tenant: Tenant
+    paid_at: datetime | None
+
+
+@dataclass(frozen=True)
 class AgencyCap:
     """An agency limits the minutes of all its accounts, and raises the limit a day after it was reached.
 
@@ -80,6 +88,7 @@ class Planted:
         voided: calls that are taken back; with ``billable`` off in ``calls``.
         corrected: calls that turn out to be shorter; ``calls`` has the truth.
         packs: what is sold in packs by hand, in micros by currency.
+        debts: what is not paid in time; everything else falls due after the demo.
         records: how many reports of calls were sent so far, bad ones among them.
     """
 
@@ -91,6 +100,7 @@ class Planted:
     corrected: set[Name] = field(default_factory=set)
     rentals: list[Rental] = field(default_factory=list)
     packs: Counter[str] = field(default_factory=Counter)
+    debts: list[Debt] = field(default_factory=list)
     plan_change: PlanChange | None = None
     agency_cap: AgencyCap | None = None
     records: int = 0

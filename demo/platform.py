@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 
 from demo import orders
 from demo.ceiling import CAPPED, Ceiling
-from demo.expected import billed_seconds
+from demo.expected import billed_seconds, may_call
 from demo.market import (
+    DEBTORS,
     HERO,
     HOME_PREFIX,
+    PAYS_LATE,
     RETAIL_CARD,
     WHOLESALE,
     Tenant,
@@ -30,7 +32,7 @@ from demo.market import (
     tenants_of,
     text,
 )
-from demo.planted import AgencyCap, Call, Name, PlanChange, Planted, Rental
+from demo.planted import AgencyCap, Call, Debt, Name, PlanChange, Planted, Rental
 from demo.spoiled import spoiled
 from streams.topics import ACCOUNT_EVENTS, AGENCY_EVENTS
 
@@ -52,6 +54,8 @@ HERO_BUYS_PACK_AT = datetime(2026, 11, 10, tzinfo=UTC)
 HERO_RENTS_AT = datetime(2026, 11, 11, 15, tzinfo=UTC)
 HERO_CHANGES_AT = datetime(2026, 11, 21, 5, tzinfo=UTC)
 HERO_CHANGES_TO = "business"
+# Between the day that it is due and the day that the account would be blocked.
+DEBT_IS_PAID_AT = datetime(2026, 11, 14, 15, tzinfo=UTC)
 
 # Billed seconds after which access goes off on these plans: a cap, a block of prepaid minutes.
 ALLOWED_S = {"starter": 200 * 60, "prepaid": 500 * 60}
@@ -96,11 +100,12 @@ class Platform:
         """Plan the month.
 
         Args:
-            accounts: how many accounts, the hero among them.
+            accounts: how many accounts, the hero and those that do not pay in time among them.
             calls: how many calls, duplicates and bad records not counted.
             seed: the same seed gives the same bytes.
         """
         self.tenants = tenants_of(accounts, seed)
+        self._others = [tenant for tenant in self.tenants if tenant.account_id not in (HERO, *DEBTORS)]
         self.planted = Planted()
         self.records = 0
         self._rnd = random.Random(f"calls {seed}")
@@ -109,7 +114,8 @@ class Platform:
         self._correctable: list[tuple[dict[str, Any], Name, datetime]] = []
         self._plan_subscriptions()
         self._plan_hero()
-        self._plan_calls(max(calls - len(HERO_MINUTES) - len(HERO_LATER_MINUTES), 0))
+        self._plan_debts()
+        self._plan_calls(max(calls - len(self.planted.calls), 0))
         self._plan_bad_records(max(calls // 400, 8))
         self._plan_corrections(max(calls // 1_000, 4))
         self._plan_numbers()
@@ -220,10 +226,25 @@ class Platform:
         self.planted.plan_change = change = PlanChange(hero, HERO_CHANGES_TO, HERO_CHANGES_AT)
         self._send(change.at, HERO, orders.plan_changed(hero, change.plan, change.at))
 
+    def _plan_debts(self) -> None:
+        """Accounts that do not pay in time: they call once a day, while they may."""
+        for tenant in self.tenants:
+            if tenant.account_id not in DEBTORS:
+                continue
+            debt = Debt(tenant, DEBT_IS_PAID_AT if tenant.account_id == PAYS_LATE else None)
+            self.planted.debts.append(debt)
+            for day in range((LAST_CALL - FIRST_CALL).days):
+                ended_at = FIRST_CALL + timedelta(days=day, hours=10)
+                if may_call(debt, ended_at):
+                    fact, _ = self._plant(tenant, ended_at, 7 * 60_000)
+                    self._send(ended_at, tenant.account_id, fact)
+            if debt.paid_at is not None:
+                self._send(debt.paid_at, tenant.account_id, orders.period_paid(tenant, debt.paid_at, "wire 4710"))
+
     def _plan_calls(self, calls: int) -> None:
         """Calls in the order of time. An account whose access is off pauses: its calls are others' from then on."""
         rnd = self._rnd
-        others = self.tenants[1:]
+        others = self._others
         unlimited = [tenant for tenant in others if tenant.plan not in ALLOWED_S and tenant.agency_id != CAPPED]
         span = (LAST_CALL - FIRST_CALL).total_seconds()
         times = sorted(rnd.random() * span for _ in range(calls))
@@ -282,7 +303,7 @@ class Platform:
     def _plan_numbers(self) -> None:
         """Some accounts rent a number in the month, and some of those give it back."""
         rnd = self._rnd
-        renting = [tenant for tenant in self.tenants[1:] if tenant.plan != WEEKLY]
+        renting = [tenant for tenant in self._others if tenant.plan != WEEKLY]
         for tenant in rnd.sample(renting, len(renting) // 3):
             rented_at = FIRST_CALL + timedelta(seconds=rnd.randrange(28 * 86_400))
             released_at = rented_at + timedelta(hours=rnd.randrange(1, 240)) if rnd.random() < 0.4 else None

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from demo import expected
+from demo.market import DEBTORS, HERO
 from demo.observed import USAGE_KINDS, Observed
 from demo.planted import Planted
 from demo.platform import TOP_UP_BELOW_S
+
+if TYPE_CHECKING:
+    from sinks.clickhouse import Store
 
 # What prepaid accounts buy: 500 minutes for 45 USD.
 PACK_S, PACK_MICROS = 500 * 60, 45_000_000
@@ -20,6 +24,32 @@ TALLY = (
     "SELECT currency, count() AS calls, uniqExact(account_id, call_id) AS ids, sum(amount_micros) AS amount_micros, "
     "sum(known_cost_micros) AS cost_micros, sum(margin_micros) AS margin_micros FROM rated_calls GROUP BY currency"
 )
+STATUSES = "SELECT account_id, status FROM accounts_current WHERE account_id IN {debtors:Array(String)}"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What ClickHouse has.
+
+    Attributes:
+        by_currency: the rows of `TALLY`.
+        statuses: of the accounts that do not pay in time.
+    """
+
+    by_currency: dict[str, dict[str, int]]
+    statuses: dict[str, str]
+
+    @property
+    def calls(self) -> int:
+        """Rows of rated calls."""
+        return sum(row["calls"] for row in self.by_currency.values())
+
+
+def stored_in(store: Store) -> Stored:
+    """Ask ClickHouse."""
+    tally = {row["currency"]: row for row in store.rows(TALLY)}
+    statuses = store.rows(STATUSES, {"debtors": list(DEBTORS)})
+    return Stored(tally, {row["account_id"]: row["status"] for row in statuses})
 
 
 @dataclass(frozen=True)
@@ -49,16 +79,22 @@ class Proof:
         return all(check.holds for check in self.checks)
 
 
-def prove(planted: Planted, observed: Observed, clickhouse: dict[str, dict[str, int]]) -> Proof:
+def prove(planted: Planted, observed: Observed, stored: Stored) -> Proof:
     """Compare what the platform sent with what came out.
 
     Args:
         planted: what was sent, by what must become of it.
         observed: what came out of the topics.
-        clickhouse: the rows of `TALLY` by currency.
+        stored: what ClickHouse has.
     """
+    clickhouse = stored.by_currency
     asked = present(Counter(observed.unasked) + Counter(observed.lines(*USAGE_KINDS)))
-    checks = [*_calls(planted, observed, clickhouse), *_prices(planted, observed), *_sums(observed, asked, clickhouse)]
+    checks = [
+        *_calls(planted, observed, stored),
+        *_prices(planted, observed),
+        *_payments(planted, observed, stored),
+        *_sums(observed, asked, clickhouse),
+    ]
     figures = {
         "calls_sent": planted.records,
         "calls_rated": observed.rated.total(),
@@ -81,6 +117,12 @@ def prove(planted: Planted, observed: Observed, clickhouse: dict[str, dict[str, 
             "accounts_off": _told(observed, [True]),
             "accounts_on_again": _told(observed, [True, False]),
         },
+        "dunning": {
+            "status_changes": _times(observed.status_changes),
+            "access_changes": _times(observed.access_changes),
+            "paid_late_micros": _of_debtors(observed, "paid_micros"),
+            "never_paid_micros": _of_debtors(observed, "left_micros"),
+        },
         "agencies": {agency: dict(usage) for agency, usage in sorted(observed.agencies.items())},
         "destinations": {prefix: dict(usage) for prefix, usage in sorted(observed.destinations.items())},
         "accounts": {account: dict(usage) for account, usage in sorted(observed.usage.items())},
@@ -89,7 +131,7 @@ def prove(planted: Planted, observed: Observed, clickhouse: dict[str, dict[str, 
     return Proof(checks, figures)
 
 
-def _calls(planted: Planted, observed: Observed, clickhouse: dict[str, dict[str, int]]) -> list[Check]:
+def _calls(planted: Planted, observed: Observed, stored: Stored) -> list[Check]:
     """Which calls were rated, and what became of all others."""
     valid = planted.calls.keys()
     twice = sum(count - 1 for count in observed.rated.values())
@@ -104,8 +146,8 @@ def _calls(planted: Planted, observed: Observed, clickhouse: dict[str, dict[str,
         Check("late calls were marked late", planted.late, observed.late),
         Check("sent = rated + duplicates + dead letters", planted.records, observed.done()),
         Check("calls voided or corrected", corrections, observed.corrections),
-        Check("calls in ClickHouse", len(valid), sum(row["ids"] for row in clickhouse.values())),
-        Check("rows, with corrections", rows, sum(row["calls"] for row in clickhouse.values())),
+        Check("calls in ClickHouse", len(valid), sum(row["ids"] for row in stored.by_currency.values())),
+        Check("rows, with corrections", rows, stored.calls),
     ]
 
 
@@ -127,7 +169,7 @@ def _prices(planted: Planted, observed: Observed) -> list[Check]:
         meant = expected.plan_change(change)
         opened = [
             event["included_s"]
-            for _, _, what, event in observed.story
+            for _, _, what, event in observed.stories[HERO]
             if what == "cycle.opened" and datetime.fromisoformat(event["period_start"]) == change.at
         ]
         checks += [
@@ -142,6 +184,21 @@ def _prices(planted: Planted, observed: Observed) -> list[Check]:
             Check("accounts off, and on again", (cap.accounts, cap.accounts), off_and_on),
         ]
     return checks
+
+
+def _payments(planted: Planted, observed: Observed, stored: Stored) -> list[Check]:
+    """Who does not pay is told so, and stopped, and goes on when he pays: each of it once, at its time; nobody else."""
+    if not planted.debts:
+        return []
+    changes = expected.status_changes(planted)
+    last = {account: status for account, _, status in sorted(changes)}
+    return [
+        Check("past due, active, blocked: once", changes, observed.status_changes),
+        Check("campaigns off, and on again: once", expected.access_changes(planted), observed.access_changes),
+        Check("paid late", expected.owed(planted, paid=True), _of_debtors(observed, "paid_micros")),
+        Check("never paid", expected.owed(planted, paid=False), _of_debtors(observed, "left_micros")),
+        Check("their status in ClickHouse", last, stored.statuses),
+    ]
 
 
 def _sums(observed: Observed, asked: dict[str, int], clickhouse: dict[str, dict[str, int]]) -> list[Check]:
@@ -159,6 +216,20 @@ def _sums(observed: Observed, asked: dict[str, int], clickhouse: dict[str, dict[
 
 def _costs(observed: Observed) -> dict[str, int]:
     return {observed.currencies[agency]: usage["cost_micros"] for agency, usage in observed.agencies.items()}
+
+
+def _of_debtors(observed: Observed, sum_of: str) -> dict[str, int]:
+    """A sum of what those are asked for who do not pay in time, by currency."""
+    found: Counter[str] = Counter()
+    for (account, _), request in observed.requests.items():
+        if account in DEBTORS:
+            found[request["currency"]] += request[sum_of]
+    return present(found)
+
+
+def _times(changes: Counter[tuple[str, datetime, str]]) -> dict[str, int]:
+    """How often there was each change, of all accounts."""
+    return dict(sorted(Counter(what for _, _, what in changes.elements()).items()))
 
 
 def _told(observed: Observed, story: list[bool]) -> int:

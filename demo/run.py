@@ -14,18 +14,20 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 
-from demo.market import CARD_CURRENCY, CATALOGUE, HERO, RETAIL_CARD, WHOLESALE_CARD, text
+from demo.market import CARD_CURRENCY, CATALOGUE, HERO, NEVER_PAYS, RETAIL_CARD, WHOLESALE_CARD, text
 from demo.observed import Observed
 from demo.observer import Observer
+from demo.pace import may_begin
 from demo.pipeline import Pipeline, running_pipeline
-from demo.platform import Platform, Sent
-from demo.proof import TALLY, Proof, prove
+from demo.platform import HOUR, Platform, Sent
+from demo.proof import Proof, Stored, prove, stored_in
 from demo.screens import show_end
 from demo.view import LiveView
 from streams.producer import FactProducer
@@ -133,10 +135,10 @@ class _Month:
         pause = WATCHABLE_S / 800 if console.is_terminal else 0.0
         with Live(view, console=console, refresh_per_second=8, transient=False) as live:
             for at, facts in self._platform.hours():
-                if any(fact.topic == AGENCY_EVENTS for fact in facts) and view.at:
-                    # Nobody raises a limit before it is reached.
+                may_begin_now = partial(may_begin, self._platform.planted, self._observed, at - HOUR, at)
+                if not may_begin_now():
                     await self._accounts.flush()
-                    await _until(self._accounts_are_off)
+                    await _until(may_begin_now)
                 for fact in facts:
                     await self._send(fact)
                 tick = {"type": "tick", "at": text(at)}
@@ -156,11 +158,6 @@ class _Month:
             await self._agencies.send(fact.key, fact.value)
         else:
             await self._accounts.send(fact.key, fact.value)
-
-    def _accounts_are_off(self) -> bool:
-        """Whether the agency's limit was reached, as far as its accounts know."""
-        cap = self._platform.planted.agency_cap
-        return cap is None or sum(told == [True] for told in self._observed.capped.values()) == cap.accounts
 
 
 async def _until(happens: Callable[[], bool]) -> None:
@@ -189,7 +186,7 @@ def _overage(observed: Observed) -> list[str]:
     )
 
 
-async def _settled(pipeline: Pipeline, observed: Observed) -> dict[str, dict[str, int]]:
+async def _settled(pipeline: Pipeline, observed: Observed) -> Stored:
     """Wait until ClickHouse has what the topics have; what it has by then."""
     from sinks.clickhouse import open_store
 
@@ -197,10 +194,12 @@ async def _settled(pipeline: Pipeline, observed: Observed) -> dict[str, dict[str
     deadline = time.monotonic() + SETTLE_TIMEOUT_S
     try:
         while True:
-            found = {row["currency"]: row for row in await asyncio.to_thread(store.rows, TALLY)}
-            paid = any(request["status"] == "paid" for request in observed.requests.values())
+            found = await asyncio.to_thread(stored_in, store)
+            paid = any(
+                account == HERO and request["status"] == "paid" for (account, _), request in observed.requests.items()
+            )
             rows = observed.rated.total() + observed.corrections.total()
-            if (sum(row["calls"] for row in found.values()) >= rows and paid) or time.monotonic() > deadline:
+            if (found.calls >= rows and paid) or time.monotonic() > deadline:
                 return found
             await asyncio.sleep(0.2)
     finally:
@@ -216,6 +215,7 @@ async def _keep(pipeline: Pipeline, console: Console) -> None:
         "callmeter profit --by destination",
         "callmeter numbers list",
         f"callmeter requests list --account {HERO}",
+        f"callmeter accounts show {NEVER_PAYS}",
         "callmeter alerts list",
     ):
         console.print(f"  {command}")

@@ -20,7 +20,7 @@ from demo.figures import day_text, exact, money
 from demo.market import HERO, RETAIL_CARD, WHOLESALE_CARD, Destination, destinations
 from demo.observed import Observed
 from demo.proof import Proof
-from demo.story import agency_lines, story_lines
+from demo.story import agency_lines, debt_lines, story_lines
 from rating.money import MICROS
 
 BUSIEST = 10
@@ -36,6 +36,7 @@ def show_end(console: Console, observed: Observed, proof: Proof) -> None:
     console.print()
     for screen in (
         bill_screen(observed),
+        debts_screen(observed),
         usage_screen(observed),
         agencies_screen(observed),
         destinations_screen(observed),
@@ -65,6 +66,14 @@ def bill_screen(observed: Observed) -> Screen:
                 money(request["total_micros"], currency) if last else "",
                 request["status"] if last else "",
             )
+    return screen
+
+
+def debts_screen(observed: Observed) -> Screen:
+    """Who did not pay in time: what they were asked for, what their subscriptions became, and what they were told."""
+    screen = Screen("Not paid in time: one pays late, one never", "on*", "account*", "what happened*")
+    for line in debt_lines(observed):
+        screen.add_row(*line)
     return screen
 
 

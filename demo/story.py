@@ -1,4 +1,4 @@
-"""What happened to the account that the demo follows, line by line."""
+"""What happened to the accounts that the demo follows, line by line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 
 from cli.tables import duration_text
 from demo.figures import day_text, money_text
+from demo.market import DEBTORS, HERO
 from demo.observed import Observed
+
+Part = tuple[str, str, str, dict[str, Any]]
 
 STORY_OF_ALERT = {
     "allowance": "alert: {level} % of the included minutes used",
@@ -15,12 +18,50 @@ STORY_OF_ALERT = {
 }
 
 
+# Topics are read side by side, so the order of arrival means little: of an account at one instant, the cause is first.
+CAUSES_FIRST = ("billing", "request", "status", "alert", "pool", "access")
+
+
 def story_lines(observed: Observed) -> list[tuple[str, str]]:
     """The hero's story so far: (date, line)."""
-    # Topics are read side by side, so the order of arrival means little; what happened at one instant stays as it came.
-    story = sorted(observed.story, key=lambda part: datetime.fromisoformat(part[0]))
-    told = ((day_text(at), tell(kind, what, event)) for at, kind, what, event in story)
+    told = ((day_text(at), tell(kind, what, event)) for at, kind, what, event in _in_order(observed.stories[HERO]))
     return [(at, line) for at, line in told if line]
+
+
+def debt_lines(observed: Observed) -> list[tuple[str, str, str]]:
+    """What came of not paying in time, so far: (date, account, line)."""
+    return [
+        (day_text(at), event["account_id"], line)
+        for at, kind, what, event in _story_of_debts(observed)
+        if (line := tell(kind, what, event))
+    ]
+
+
+def debt_days(observed: Observed) -> list[tuple[str, str, str]]:
+    """The same in short, a line for each day of an account."""
+    days: dict[tuple[str, str], list[str]] = {}
+    for at, kind, what, event in _story_of_debts(observed):
+        if kind == "request":
+            line = f"{money_text(event['total_micros'], event['currency'])} {what}"
+        elif kind == "access":
+            line = "campaigns run" if event["allowed"] else "campaigns stop"
+        else:
+            line = what
+        days.setdefault((day_text(at), event["account_id"]), []).append(line)
+    return [(at, account, ", ".join(lines)) for (at, account), lines in days.items()]
+
+
+def _story_of_debts(observed: Observed) -> list[Part]:
+    story = _in_order([part for account in DEBTORS for part in observed.stories[account]])
+    return [part for part in story if part[1] in ("request", "status", "access")]
+
+
+def _in_order(story: list[Part]) -> list[Part]:
+    def place(part: Part) -> tuple[datetime, str, int]:
+        at, kind, _, event = part
+        return datetime.fromisoformat(at), event["account_id"], CAUSES_FIRST.index(kind)
+
+    return sorted(story, key=place)
 
 
 def agency_lines(observed: Observed) -> list[tuple[str, str, str]]:
@@ -46,6 +87,8 @@ def tell(kind: str, what: str, event: dict[str, Any]) -> str | None:
         return f"{empty}; this call: {call_sources(event)}"
     if kind == "access":
         return "campaigns may run again" if event["allowed"] else f"access off: {', '.join(event['reasons'])}"
+    if kind == "status":
+        return f"{event['previous']} -> {what}" + (f": {event['banner']}" if event["banner"] else "")
     if kind == "request":
         amount = money_text(event["total_micros"], event["currency"])
         return f"payment request ({event['kind']}): {amount}, {event['status']}"

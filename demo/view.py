@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -17,10 +18,12 @@ from demo.figures import day_text, money_text
 from demo.market import HERO
 from demo.observed import Observed
 from demo.platform import Platform
-from demo.story import story_lines
+from demo.story import debt_days, story_lines
 
 WIDE = 100
-STORY_LINES = 8
+RANKED = 5
+STORY_LINES = 5
+DEBT_LINES = 4
 
 
 class LiveView:
@@ -56,7 +59,8 @@ class LiveView:
         yield self._progress
         yield self._figures(sent, done)
         yield columns
-        yield Panel(self._story(), title=f"the story of {HERO}")
+        yield Panel(_lines(story_lines(self._observed)[-STORY_LINES:]), title=f"the story of {HERO}")
+        yield Panel(_lines(debt_days(self._observed)[-DEBT_LINES:]), title="one pays late, one never")
 
     def _figures(self, sent: int, done: int) -> Table:
         observed = self._observed
@@ -78,7 +82,7 @@ class LiveView:
         table = Table.grid(padding=(0, 2), expand=True)
         for justify in ("left", "right", "right")[: 3 if wide else 2]:
             table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
-        ranked = sorted(self._observed.usage.items(), key=lambda item: -item[1]["billed_s"])[:6]
+        ranked = sorted(self._observed.usage.items(), key=lambda item: -item[1]["billed_s"])[:RANKED]
         for account, usage in ranked:
             amount = money_text(usage["amount_micros"], self._observed.currencies[account])
             table.add_row(account, duration_text(usage["billed_s"]), *([amount] if wide else []))
@@ -93,11 +97,12 @@ class LiveView:
             table.add_row(day_text(alert["at"]), who, f"{alert_name(alert)} {alert['level']} %")
         return table
 
-    def _story(self) -> RenderableType:
-        table = Table.grid(padding=(0, 2))
-        for at, line in story_lines(self._observed)[-STORY_LINES:]:
-            table.add_row(at, line)
-        return table
+
+def _lines(rows: Iterable[tuple[str, ...]]) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def alert_name(alert: dict[str, Any]) -> str:

@@ -105,6 +105,29 @@ def test_the_demo_shows_margin_a_rate_card_numbers_an_agencys_cap_and_a_change_o
 
 
 @pytest.mark.slow
+def test_the_demo_shows_past_due_paused_paid_resumed_and_blocked(demo):
+    figures, shown, _ = demo
+    assert figures["dunning"] == {
+        "status_changes": {"active": 1, "blocked": 1, "past_due": 2},
+        "access_changes": {"blocked": 1, "ok": 1, "past_due": 2},
+        "paid_late_micros": {"USD": 490_000_000},
+        "never_paid_micros": {"USD": 490_000_000},
+    }
+    text = " ".join(shown.split())
+    chapters = [
+        "bay-fitness payment request (cycle): 490.00 USD, overdue",
+        "bay-fitness active -> past_due: 490 USD is past due since 2026-11-11.",
+        "bay-fitness access off: past_due",
+        "bay-fitness payment request (cycle): 490.00 USD, paid",
+        "bay-fitness past_due -> active",
+        "bay-fitness campaigns may run again",
+        "harbor-taxi past_due -> blocked",
+        "harbor-taxi access off: blocked",
+    ]
+    assert [chapter for chapter in chapters if chapter not in text] == []
+
+
+@pytest.mark.slow
 def test_the_oracle_prices_the_demos_input_the_same_account_by_account(demo, monkeypatch):
     figures, _, lines = demo
     for file in (RETAIL_CARD, WHOLESALE_CARD):

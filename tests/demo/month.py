@@ -10,7 +10,7 @@ from demo import orders
 from demo.market import text
 from demo.observed import Observed
 from demo.platform import Platform
-from demo.proof import Proof, prove
+from demo.proof import Proof, Stored, prove
 from rating.request import request_for
 from rating.simulate import simulate
 from streams.topics import BILLING_EVENTS, DEAD_LETTERS
@@ -61,4 +61,5 @@ def proof_of(platform: Platform, observed: Observed) -> Proof:
         rows = len(names) + sum(count for (name, _), count in observed.corrections.items() if name in names)
         sums = {f"{name}_micros": usage[f"{name}_micros"] for name in ("amount", "cost", "margin")}
         stored[currency] = {"ids": len(names), "calls": rows, **sums}
-    return prove(platform.planted, observed, stored)
+    statuses = {account: status for account, _, status in sorted(observed.status_changes)}
+    return prove(platform.planted, observed, Stored(stored, statuses))

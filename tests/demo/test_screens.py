@@ -66,6 +66,45 @@ def test_where_there_is_no_room_for_all_columns_those_that_may_be_missing_are_le
     assert "12,345,678.90" in shown(screen, 50)
 
 
+STORY_OF_DEBTS = """
+01 Nov   bay-fitness   payment request (cycle): 490.00 USD, pending
+01 Nov   harbor-taxi   payment request (cycle): 490.00 USD, pending
+11 Nov   bay-fitness   payment request (cycle): 490.00 USD, overdue
+11 Nov   bay-fitness   active -> past_due: 490 USD is past due since 2026-11-11.
+Campaigns are paused until it is paid. From 2026-11-18 on the account is blocked.
+11 Nov   bay-fitness   access off: past_due
+11 Nov   harbor-taxi   payment request (cycle): 490.00 USD, overdue
+11 Nov   harbor-taxi   active -> past_due: 490 USD is past due since 2026-11-11.
+Campaigns are paused until it is paid. From 2026-11-18 on the account is blocked.
+11 Nov   harbor-taxi   access off: past_due
+14 Nov   bay-fitness   payment request (cycle): 490.00 USD, paid
+14 Nov   bay-fitness   past_due -> active
+14 Nov   bay-fitness   campaigns may run again
+18 Nov   harbor-taxi   past_due -> blocked: 490 USD is past due since 2026-11-11.
+The account is blocked until it is paid.
+18 Nov   harbor-taxi   access off: blocked
+"""
+DEBTS_IN_SHORT = """
+11 Nov  bay-fitness  490.00 USD overdue, past_due, campaigns stop
+11 Nov  harbor-taxi  490.00 USD overdue, past_due, campaigns stop
+14 Nov  bay-fitness  490.00 USD paid, active, campaigns run
+18 Nov  harbor-taxi  blocked, campaigns stop
+"""
+
+
+def test_who_does_not_pay_is_followed_from_the_request_to_the_payment(month):
+    _, observed, proof = month
+    text = shown(lambda console: show_end(console, observed, proof), 80)
+    story = text[text.index("Not paid in time") : text.index("Calls per account")]
+    assert " ".join(STORY_OF_DEBTS.split()) in " ".join(story.split())
+
+
+def test_the_live_view_tells_the_same_in_short(month):
+    platform, observed, _ = month
+    text = shown(LiveView(platform, observed), 80)
+    assert [line for line in DEBTS_IN_SHORT.strip().splitlines() if line not in text] == []
+
+
 def test_the_bill_shows_every_line_and_sums_up(month):
     _, observed, proof = month
     text = shown(lambda console: show_end(console, observed, proof), 80)
