@@ -33,7 +33,8 @@ def up(
     """Run meter, sink, billing and clock in one process, with the embedded ClickHouse engine, until Ctrl-C or SIGTERM.
 
     Starts a local Kafka broker if none is configured, creates topics and tables, and serves ClickHouse read-only on
-    loopback: the other commands, a notebook or Grafana find it there.
+    loopback: the other commands, a notebook or Grafana find it there. With CALLMETER_STRIPE_WEBHOOK_SECRET set it also
+    serves what `callmeter api` does.
     """
     settings = output.settings()
     import uvloop
@@ -60,6 +61,7 @@ def _started(settings: Settings) -> KafkaBroker | None:
 
 
 async def _run(settings: Settings, clock: bool) -> None:
+    from jobs.api import serving_api
     from jobs.asking import make_asking
     from jobs.billing import make_billing
     from jobs.clock import keep_ticking
@@ -75,7 +77,9 @@ async def _run(settings: Settings, clock: bool) -> None:
     await create_topics(settings)
     target = target_of(settings, write=True)
     await asyncio.to_thread(migrate, target)
-    with Store(target):
+    async with AsyncExitStack() as stack:
+        stack.enter_context(Store(target))
+        api = await stack.enter_async_context(serving_api(settings)) if settings.stripe_webhook_secret else None
         links = Links(settings)
         apps = [
             make_meter(settings),
@@ -90,12 +94,14 @@ async def _run(settings: Settings, clock: bool) -> None:
                 await keep_ticking(settings, stop)
 
         async def show(stop: asyncio.Event) -> None:
-            await _serve_when_ready(settings, target, apps, stop)
+            await _serve_when_ready(settings, target, api, apps, stop)
 
         await serve(apps, settings, tick, show)
 
 
-async def _serve_when_ready(settings: Settings, target: Target, apps: Sequence[RoleApp], stop: asyncio.Event) -> None:
+async def _serve_when_ready(
+    settings: Settings, target: Target, api: str | None, apps: Sequence[RoleApp], stop: asyncio.Event
+) -> None:
     """Serve the engine once every role is ready, and say so: whoever finds the run file finds a running pipeline."""
     from sinks.front import serving
 
@@ -105,5 +111,7 @@ async def _serve_when_ready(settings: Settings, target: Target, apps: Sequence[R
         url = str(target)
         if target.scheme == "chdb":
             url = await stack.enter_async_context(serving(target, settings.clickhouse_run_file))
-        typer.echo(f"Callmeter is up. Kafka: {settings.bootstrap}  ClickHouse (read-only): {url}  Ctrl-C ends it.")
+        webhooks = f"  Stripe's webhooks: {api}/webhooks/stripe" if api else ""
+        served = f"Kafka: {settings.bootstrap}  ClickHouse (read-only): {url}{webhooks}"
+        typer.echo(f"Callmeter is up. {served}  Ctrl-C ends it.")
         await stop.wait()

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import structlog
 import uvicorn
@@ -21,6 +21,7 @@ from jobs.gateways.webhooks import NEEDS, StripeWebhooks
 from streams.administration import check_topics
 from streams.errors import CallmeterError
 from streams.observe import Watch, observatory
+from streams.process import fail
 from streams.settings import Settings
 
 # Stripe's largest events have some tens of kilobytes.
@@ -31,7 +32,21 @@ log = structlog.get_logger("callmeter")
 
 
 async def run_api(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; what is in hand is answered first.
+    """Serve until SIGTERM or SIGINT; see `serving_api`."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with serving_api(settings):
+        if settings.stripe_webhook_secret is None:
+            log.warning("CALLMETER_STRIPE_WEBHOOK_SECRET is not set: webhooks of Stripe are answered with 503")
+        await stop.wait()
+    log.info("stopped", role="api")
+
+
+@asynccontextmanager
+async def serving_api(settings: Settings) -> AsyncIterator[str]:
+    """Serve the API, and give its address; at the end what is in hand is answered first.
 
     Raises:
         BrokerUnreachable, TopicMissing: there is nothing to write to.
@@ -51,22 +66,28 @@ async def run_api(settings: Settings) -> None:
             timeout_graceful_shutdown=LONGEST_STOP_S,
         )
     )
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
     await observatory.add(watch, settings)
     try:
         await webhooks.open()
         host, port = listening.getsockname()[:2]
-        log.info("serving the API", url=f"http://{host}:{port}")
-        if settings.stripe_webhook_secret is None:
-            log.warning("CALLMETER_STRIPE_WEBHOOK_SECRET is not set: webhooks of Stripe are answered with 503")
-        await server.serve(sockets=[listening])
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        serving = asyncio.create_task(server.serve(sockets=[listening]), name="api")
+        serving.add_done_callback(_fail_if_it_failed)
+        log.info("serving the API", url=url)
+        try:
+            yield url
+        finally:
+            server.should_exit = True
+            await serving
     finally:
         listening.close()
         await webhooks.close()
         await observatory.remove(watch)
-    log.info("stopped", role="api")
+
+
+def _fail_if_it_failed(serving: asyncio.Task[None]) -> None:
+    if not serving.cancelled() and (error := serving.exception()) is not None:
+        fail(error)
 
 
 def make_api(webhooks: StripeWebhooks, watch: Watch) -> FastAPI:
@@ -132,7 +153,3 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone."""
         yield
-
-    def stop(self) -> None:
-        """Answer what is in hand, and end."""
-        self.should_exit = True
