@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import output
-from cli.writing import AccountArgument, AtOption, Ground, IdOption, micros_of, read_catalogue, show, write_fact
+from cli.writing import (
+    AccountArgument,
+    AtOption,
+    DryRunOption,
+    Ground,
+    IdOption,
+    micros_of,
+    read_catalogue,
+    show,
+    write_fact,
+)
 
 if TYPE_CHECKING:
     from catalogue.facts import Fact
@@ -40,14 +50,17 @@ def apply_pack(
     pack: Annotated[str, typer.Argument(metavar="PACK", help="A pack: boost-60, or acme/boost-60.")],
     at: AtOption = None,
     id: IdOption = None,
+    dry_run: DryRunOption = False,
     json: output.JsonOption = False,
 ) -> None:
     """Sell a pack to an account: its minutes are in the wallet at once, and its price is asked for."""
     from catalogue.facts import pack_applied
 
-    written = write_fact(account, at, id, lambda on: pack_applied(on.catalogue, account, pack, on.at, on.fact_id))
+    written = write_fact(
+        account, at, id, lambda on: pack_applied(on.catalogue, account, pack, on.at, on.fact_id), dry_run
+    )
     fact, text = written.fact, ""
-    if written.sent:
+    if written.new:
         credit = fact["credit_micros"]
         given = [f"{fact['minutes']} minutes"] * (fact["minutes"] > 0)
         given += [f"{_money(credit, fact['currency'])} of credit"] * (credit > 0)
@@ -140,6 +153,7 @@ def adjust(
     credit: Annotated[str, typer.Option(metavar="AMOUNT", help="Credit to add, in the account's currency.")] = "0",
     at: AtOption = None,
     id: IdOption = None,
+    dry_run: DryRunOption = False,
     json: output.JsonOption = False,
 ) -> None:
     """Correct an account's wallet by a difference; nothing is edited, and nothing is asked for."""
@@ -157,7 +171,7 @@ def adjust(
         currency = on.view.account.currency if on.view.account is not None else ""
         return wallet_adjusted(on.catalogue, account, minutes, credit_micros, reason, on.at, on.fact_id)
 
-    written = write_fact(account, at, id, make)
+    written = write_fact(account, at, id, make, dry_run)
     text = f"{account}: wallet {minutes:+} minutes, credit {credit}"
     for event in written.outputs_of("billing-events"):
         if event["type"] == "wallet.adjusted":

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import output
-from cli.writing import AccountArgument, AtOption, IdOption, micros_of, show, write_fact
+from cli.writing import AccountArgument, AtOption, DryRunOption, IdOption, micros_of, show, write_fact
 
 NumberArgument = Annotated[str, typer.Argument(metavar="NUMBER", help="The number, such as +14155550100.")]
 
@@ -30,6 +30,7 @@ def rent(
     label: Annotated[str | None, typer.Option(help="What it is for, such as front desk.")] = None,
     at: AtOption = None,
     id: IdOption = None,
+    dry_run: DryRunOption = False,
     json: output.JsonOption = False,
 ) -> None:
     """Rent a number to an account: whole periods in advance, a part of one by its days when it closes."""
@@ -43,9 +44,10 @@ def rent(
         at,
         id,
         lambda on: number_rented(on.catalogue, account, number, price_micros, on.view.plan, label, on.at, on.fact_id),
+        dry_run,
     )
     fact = written.fact
-    cost = micros_text(fact["price_micros"], fact["currency"]) if written.sent else ""
+    cost = micros_text(fact["price_micros"], fact["currency"]) if written.new else ""
     show(written, f"{account} rents {number} for {cost} a period", json)
 
 
@@ -54,13 +56,16 @@ def release(
     number: NumberArgument,
     at: AtOption = None,
     id: IdOption = None,
+    dry_run: DryRunOption = False,
     json: output.JsonOption = False,
 ) -> None:
     """Release a number: what was charged in advance for the days that are left is credited when the period closes."""
     from catalogue.facts import number_released
 
     _check(number, None)
-    written = write_fact(account, at, id, lambda on: number_released(on.catalogue, account, number, on.at, on.fact_id))
+    written = write_fact(
+        account, at, id, lambda on: number_released(on.catalogue, account, number, on.at, on.fact_id), dry_run
+    )
     show(written, f"{account} rents {number} no longer", json)
 
 

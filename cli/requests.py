@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cli import output
-from cli.writing import AccountArgument, AtOption, IdOption, Written, show, time_of, write
+from cli.writing import AccountArgument, AtOption, DryRunOption, IdOption, Written, show, time_of, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +86,7 @@ def create(
     description: Annotated[str, typer.Option(metavar="TEXT", help="What it is for: the line that the account reads.")],
     at: AtOption = None,
     id: IdOption = None,
+    dry_run: DryRunOption = False,
     json: output.JsonOption = False,
 ) -> None:
     """Ask an account for an amount once. Due as its terms say; the billing job raises the request."""
@@ -105,9 +106,9 @@ def create(
         amount = _amount("--one-time", one_time, view.currency)
         return one_time_charged(account, view.agency_id, amount, view.currency, description, when, fact_id)
 
-    written = uvloop.run(write(settings, account, fact_id, make))
+    written = uvloop.run(write(settings, account, fact_id, make, dry_run))
     fact = written.fact
-    told = micros_text(fact["amount_micros"], fact["currency"]) if written.sent else ""
+    told = micros_text(fact["amount_micros"], fact["currency"]) if written.new else ""
     show(written, f"{account} is asked for {told}: request one_time:{fact_id}", json)
 
 

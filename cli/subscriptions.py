@@ -10,6 +10,7 @@ from cli import output
 from cli.writing import (
     AccountArgument,
     AtOption,
+    DryRunOption,
     IdOption,
     PlanArgument,
     Written,
@@ -48,11 +49,17 @@ def assign(account: AccountArgument, plan: PlanArgument, json: output.JsonOption
     _print_terms(terms, description)
 
 
-def start(account: AccountArgument, at: AtOption = None, id: IdOption = None, json: output.JsonOption = False) -> None:
+def start(
+    account: AccountArgument,
+    at: AtOption = None,
+    id: IdOption = None,
+    dry_run: DryRunOption = False,
+    json: output.JsonOption = False,
+) -> None:
     """Start the plan that is assigned to an account; its terms are frozen from here on."""
     import uvloop
 
-    written = uvloop.run(_start(output.settings(), account, None, at, fact_id_of(id)))
+    written = uvloop.run(_start(output.settings(), account, None, at, fact_id_of(id), dry_run))
     show(written, _started(written), json)
 
 
@@ -61,16 +68,23 @@ def subscribe(
     plan: PlanArgument,
     at: AtOption = None,
     id: IdOption = None,
+    dry_run: DryRunOption = False,
     json: output.JsonOption = False,
 ) -> None:
     """Assign a plan to an account and start it."""
     import uvloop
 
-    written = uvloop.run(_start(output.settings(), account, plan, at, fact_id_of(id)))
+    written = uvloop.run(_start(output.settings(), account, plan, at, fact_id_of(id), dry_run))
     show(written, _started(written), json)
 
 
-def pause(account: AccountArgument, at: AtOption = None, id: IdOption = None, json: output.JsonOption = False) -> None:
+def pause(
+    account: AccountArgument,
+    at: AtOption = None,
+    id: IdOption = None,
+    dry_run: DryRunOption = False,
+    json: output.JsonOption = False,
+) -> None:
     """Pause an account's subscription: no calls, and periods that begin meanwhile cost nothing. Numbers stay rented."""
     from catalogue.facts import subscription_paused
 
@@ -79,11 +93,18 @@ def pause(account: AccountArgument, at: AtOption = None, id: IdOption = None, js
         at,
         id,
         lambda on: subscription_paused(on.catalogue, account, running_subscription(on.view), on.at, on.fact_id),
+        dry_run,
     )
     show(written, f"{account}: subscription {written.fact.get('subscription_id')} is paused", json)
 
 
-def resume(account: AccountArgument, at: AtOption = None, id: IdOption = None, json: output.JsonOption = False) -> None:
+def resume(
+    account: AccountArgument,
+    at: AtOption = None,
+    id: IdOption = None,
+    dry_run: DryRunOption = False,
+    json: output.JsonOption = False,
+) -> None:
     """Have a paused subscription go on; a period that began meanwhile is charged for the rest of it."""
     from catalogue.facts import subscription_resumed
 
@@ -92,6 +113,7 @@ def resume(account: AccountArgument, at: AtOption = None, id: IdOption = None, j
         at,
         id,
         lambda on: subscription_resumed(on.catalogue, account, running_subscription(on.view), on.at, on.fact_id),
+        dry_run,
     )
     show(written, f"{account}: subscription {written.fact.get('subscription_id')} goes on", json)
 
@@ -103,6 +125,7 @@ def cancel(
     ] = "period_end",
     at: AtOption = None,
     id: IdOption = None,
+    dry_run: DryRunOption = False,
     json: output.JsonOption = False,
 ) -> None:
     """End an account's subscription, with its period or now.
@@ -117,6 +140,7 @@ def cancel(
         at,
         id,
         lambda on: subscription_canceled(on.catalogue, account, running_subscription(on.view), when, on.at, on.fact_id),
+        dry_run,
     )
     ends = "ends with its period" if when == "period_end" else f"ends at {written.fact.get('at')}"
     show(written, f"{account}: subscription {written.fact.get('subscription_id')} {ends}", json)
@@ -148,7 +172,9 @@ def assignment_of(catalogue: Catalogue, account_id: str, plan: str) -> Entry:
     return Entry(agency, "assignment", account_id, Assignment(agency=agency, plan=name))
 
 
-async def _start(settings: Settings, account_id: str, plan: str | None, at: str | None, fact_id: str) -> Written:
+async def _start(
+    settings: Settings, account_id: str, plan: str | None, at: str | None, fact_id: str, dry_run: bool
+) -> Written:
     from catalogue.facts import caps_of_account, caps_set, own_id, subscription_started
     from catalogue.store import put
     from streams.errors import CallmeterError
@@ -176,7 +202,7 @@ async def _start(settings: Settings, account_id: str, plan: str | None, at: str 
             facts.append(caps_set(catalogue, account_id, caps, starts, own_id("caps_", account_id, fact_id)))
         return facts
 
-    written = await write(settings, account_id, fact_id, make)
+    written = await write(settings, account_id, fact_id, make, dry_run)
     # Afterwards, so that a refused subscription leaves the offer as it was.
     if entry and written.sent:
         await put(settings, entry)
@@ -185,7 +211,7 @@ async def _start(settings: Settings, account_id: str, plan: str | None, at: str 
 
 def _started(written: Written) -> str:
     fact = written.fact
-    if not written.sent:
+    if not written.new:
         return ""
     terms = fact["terms"]
     return f"{fact['account_id']} is on {terms['plan']} from {fact['at']}: subscription {fact['subscription_id']}"

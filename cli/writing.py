@@ -54,7 +54,8 @@ class Written:
         checked: False where the meter is too far behind to know whether it will accept the fact.
         outputs: what the meter will give out for it: topic and value.
         dry_run: nothing was to be sent.
-        also: facts that were sent with it.
+        also: facts that were sent with it, or would be.
+        waiting: lines that it adds to the account's next payment request, with their amounts and currency.
     """
 
     fact: Fact
@@ -63,6 +64,12 @@ class Written:
     outputs: Sequence[tuple[str, dict[str, Any]]] = ()
     dry_run: bool = False
     also: Sequence[Fact] = ()
+    waiting: Sequence[dict[str, Any]] = ()
+
+    @property
+    def new(self) -> bool:
+        """Whether it was not applied before: it was sent, or would be."""
+        return self.sent or self.dry_run
 
     def outputs_of(self, topic: str) -> list[dict[str, Any]]:
         """What the meter will give out for it on one topic."""
@@ -231,12 +238,15 @@ async def judge_and_send(
         CallmeterError: the gateway cannot be asked; in a dry run, the meter is too far behind to know what would come
             of them.
     """
+    from msgspec.structs import asdict
+
     from catalogue.facts import encode
     from streams.errors import CallmeterError, Refused
     from streams.producer import FactProducer
 
     if dry_run and not view.certain:
         raise CallmeterError("the meter is far behind, so what would come of this is not known; try again later")
+    waited = len(view.account.lines) if view.account else 0
     outputs: list[tuple[str, dict[str, Any]]] = []
     for fact in facts:
         outcome = await view.outcome(encode(fact))
@@ -248,7 +258,9 @@ async def judge_and_send(
         async with FactProducer(settings) as producer:
             await producer.publish(*map(encode, facts))
     known = outputs if view.certain else ()
-    return Written(facts[0], not dry_run, view.certain, known, dry_run, facts[1:])
+    lines = view.account.lines[waited:] if view.account and view.certain else ()
+    waiting = [{**asdict(line), "amount_micros": line.amount_micros, "currency": view.currency} for line in lines]
+    return Written(facts[0], not dry_run, view.certain, known, dry_run, facts[1:], waiting)
 
 
 async def _check_sales(settings: Settings, facts: Sequence[Fact]) -> None:
@@ -263,7 +275,14 @@ async def _check_sales(settings: Settings, facts: Sequence[Fact]) -> None:
 
 
 def show(written: Written, text: str, json: bool, more: dict[str, Any] | None = None) -> None:
-    """Print what was written, or would be, and the fact's id; ``more`` is for JSON alone."""
+    """Print what was written, or would be and what comes of it, and the fact's id.
+
+    Args:
+        written: what was written.
+        text: it, for people.
+        json: for programs.
+        more: what comes of it, for programs, by a command that shows that itself.
+    """
     fact_id = written.fact["fact_id"]
     if not written.checked:
         typer.echo("the meter is far behind: it was not checked whether it will accept this", err=True)
@@ -271,11 +290,16 @@ def show(written: Written, text: str, json: bool, more: dict[str, Any] | None = 
         told = {"fact_id": fact_id, "sent": written.sent, "checked": written.checked, "fact": written.fact}
         if written.dry_run:
             told["dry_run"] = True
+            if more is None:
+                told["outputs"] = [{"topic": topic, "value": _unplaced(value)} for topic, value in written.outputs]
+                told["waiting"] = written.waiting
         if written.also:
             told["also"] = written.also
         output.print_json({**told, **(more or {})})
     elif written.dry_run:
         typer.echo(f"would be: {text}")
+        for line in _what_comes(written) if more is None else ():
+            typer.echo(f"  {line}")
         typer.echo("nothing was sent")
     elif written.sent:
         typer.echo(text)
@@ -283,3 +307,31 @@ def show(written: Written, text: str, json: bool, more: dict[str, Any] | None = 
     else:
         typer.echo("nothing to do: this fact was applied before")
         typer.echo(f"fact {fact_id}")
+
+
+def _unplaced(value: dict[str, Any]) -> dict[str, Any]:
+    """An output without its position, which nobody knows before the fact is sent."""
+    return {name: part for name, part in value.items() if name not in ("source_partition", "source_offset")}
+
+
+def _what_comes(written: Written) -> list[str]:
+    """What comes of a fact at once, line by line: what is asked for, what waits for the next request, access."""
+    from catalogue.spelling import micros_text
+    from rating.request import request_for
+    from streams.units import minor_digits
+
+    told: list[str] = []
+    for event in written.outputs_of("billing-events"):
+        request = request_for(event, minor_digits)
+        if request is not None:
+            amount = micros_text(request["total_micros"], request["currency"])
+            told.append(f"asked for at once: {amount}, a payment request of kind {request['kind']}")
+        if event["type"] == "subscription.status_changed":
+            told.append(f"status: {event['status']}")
+    told += [
+        f"with the next request: {line['description']}, {micros_text(line['amount_micros'], line['currency'])}"
+        for line in written.waiting
+    ]
+    for event in written.outputs_of("access-events"):
+        told.append("calls are allowed" if event["allowed"] else f"access off: {', '.join(event['reasons'])}")
+    return told

@@ -60,6 +60,48 @@ async def test_a_life_is_written_fact_by_fact(shop, callmeter):
     assert (await read(shop)).assignment("acct_1").plan == "weekly"
 
 
+async def test_a_life_can_be_looked_at_before_it_is_written(shop, callmeter):
+    subscribe = "subscribe acct_1 large --at 2026-09-01"
+    dry = (await callmeter(f"{subscribe} --dry-run")).out.splitlines()
+    assert dry[0].startswith("would be: acct_1 is on large from 2026-09-01T04:00:00Z")
+    assert dry[1:] == [
+        "  status: active",
+        "  asked for at once: 98.00 USD, a payment request of kind cycle",
+        "nothing was sent",
+    ]
+    assert (await read(shop)).assignment("acct_1") is None
+    assert (await callmeter("start acct_1 --dry-run")).code == 1
+    sub = (await callmeter(f"{subscribe} --json")).json["fact"]["subscription_id"]
+    looks = {
+        "pause acct_1 --at 2026-09-16": [
+            f"would be: acct_1: subscription {sub} is paused", "  status: paused", "  access off: paused",
+        ],
+        "cancel acct_1 --at 2026-09-16 --when now": [
+            f"would be: acct_1: subscription {sub} ends at 2026-09-16T04:00:00Z",
+            "  status: canceled",
+            "  with the next request: Credit for the unused part of the period, -49.00 USD",
+            "  access off: canceled",
+        ],
+        "cancel acct_1 --at 2026-09-16": [f"would be: acct_1: subscription {sub} ends with its period"],
+        f"numbers rent acct_1 {NUMBER} --at 2026-09-16": [f"would be: acct_1 rents {NUMBER} for 2.00 USD a period"],
+        "wallet adjust acct_1 --minutes 5 --reason why --at 2026-09-16": [
+            "would be: acct_1: wallet +5 minutes, credit 0; now 5:00 and 0.00 USD",
+        ],
+        "requests create acct_1 --one-time 5.00 --description fee --id o1": [
+            "would be: acct_1 is asked for 5.00 USD: request one_time:o1",
+            "  asked for at once: 5.00 USD, a payment request of kind one_time",
+        ],
+    }  # fmt: skip
+    for arguments, told in looks.items():
+        assert (await callmeter(f"{arguments} --dry-run")).out.splitlines() == [*told, "nothing was sent"], arguments
+    json_of = (await callmeter("cancel acct_1 --at 2026-09-16 --when now --dry-run --json")).json
+    assert [line["amount_micros"] for line in json_of["waiting"]] == [-49_000_000]
+    assert [one["value"]["type"] for one in json_of["outputs"]] == ["subscription.status_changed", "access.changed"]
+    ran = await callmeter("resume acct_1 --at 2026-09-18 --dry-run")
+    assert (ran.code, ran.error) == (1, f"illegal_change: {sub} is not paused")
+    assert [fact["type"] for fact in await facts(shop)] == ["subscription.started"]
+
+
 async def test_a_change_of_plan_shows_what_it_comes_to_before_it_is_sent(shop, callmeter):
     await callmeter("subscribe acct_1 starter --at 2026-09-01")
     now = "change-plan acct_1 large --when now --at 2026-09-16"
