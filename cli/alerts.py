@@ -16,7 +16,9 @@ AgencyOption = Annotated[str | None, typer.Option("--agency", help="Only those o
 AccountOption = Annotated[str | None, typer.Option("--account", help="Only those of this account.")]
 TypeOption = Annotated[
     str | None,
-    typer.Option("--type", help="Only these: allowance, cap, agency_cap, stuck_call, unusual_usage and so on."),
+    typer.Option(
+        "--type", help="Only these: allowance, cap, agency_cap, stuck_call, unusual_usage, dispute and so on."
+    ),
 ]
 
 # How often ClickHouse is asked for new ones.
@@ -43,6 +45,8 @@ COLUMNS = (
     "cap_per",
     "cap_mode",
     "day_start",
+    "payment_request_id",
+    "dispute_id",
 )
 # Their quantities are always seconds.
 OF_SECONDS = {"allowance", "stuck_call", "unusual_usage", "forecast_overage"}
@@ -171,6 +175,8 @@ def _what(row: dict[str, Any]) -> str:
         return f"unusual hour {row['hour']:%Y-%m-%d %H}:00"
     if row["type"] == "forecast_overage":
         return "forecast beyond its minutes"
+    if row["type"] == "dispute":
+        return f"dispute of {row['payment_request_id']}"
     named = f" {row['cap']} ({row['cap_on']} per {row['cap_per']})" if row["cap"] else ""
     return f"{row['type']}{named} {row['level']} %"
 
@@ -181,6 +187,8 @@ def _quantity(row: dict[str, Any], value: int) -> str:
 
     if row["cap_on"]:
         return duration_text(value) if row["cap_on"] in ("minutes", "wallet") else money_text(value, row["currency"])
+    if row["type"] == "dispute":
+        return money_text(value, row["currency"])
     if row["type"] in OF_SECONDS or row["limit_value"] == (row["cap_minutes"] or 0) * 60:
         return duration_text(value)
     if row["limit_value"] == row["cap_spend_micros"]:

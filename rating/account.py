@@ -370,8 +370,9 @@ class Request(msgspec.Struct, kw_only=True):
         credited_micros: what credit notes take away from it.
         left_micros: what is still to be paid.
         paid_micros: what was paid; negative of a refund.
-        corrects: of a credit note or refund, which request.
+        corrects: of a credit note, refund or dispute, which request.
         changes: of its status, oldest first.
+        disputed_micros: of a dispute, what the payer's bank wants back.
     """
 
     payment_request_id: str
@@ -406,6 +407,7 @@ class Request(msgspec.Struct, kw_only=True):
     paid_micros: int = 0
     corrects: str | None = None
     changes: list[Change] = []
+    disputed_micros: int = 0
 
 
 class Settled(msgspec.Struct, array_like=True):

@@ -292,6 +292,19 @@ class PaymentRequestCorrected(AccountFact, frozen=True, kw_only=True, tag="payme
             raise ValueError("tax_micros is more than amount_micros")
 
 
+class PaymentRequestDisputed(AccountFact, frozen=True, kw_only=True, tag="payment_request.disputed"):
+    """The payer's bank wants the money of a request back, or how that was decided: for the agency, or against it."""
+
+    payment_request_id: RequestId
+    dispute_id: Id
+    status: Literal["opened", "won", "lost"]
+    amount_micros: Annotated[int, Meta(ge=1, le=LARGEST)]
+    currency: Currency
+    actor: Actor | None = None
+    reference: str | None = None
+    note: str | None = None
+
+
 class PaymentRequestNumbered(AccountFact, frozen=True, kw_only=True, tag="payment_request.numbered"):
     """A payment request, credit note or refund has its number: without gaps in an agency and year."""
 
@@ -365,6 +378,7 @@ AnyAccountFact = (
     | PaymentRequestSent
     | PaymentRequestSettled
     | PaymentRequestCorrected
+    | PaymentRequestDisputed
     | PaymentRequestNumbered
     | OneTimeCharged
 )
@@ -391,6 +405,7 @@ TYPES = frozenset(
         PaymentRequestSent,
         PaymentRequestSettled,
         PaymentRequestCorrected,
+        PaymentRequestDisputed,
         PaymentRequestNumbered,
         OneTimeCharged,
         AgencyAccess,

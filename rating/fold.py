@@ -22,6 +22,7 @@ from rating.cards import NO_CARDS, Cards
 from rating.changes import adjust_wallet, apply_pack, charge_one_time, set_cap, set_caps
 from rating.corrections import correct_call
 from rating.cycle import advance
+from rating.disputes import dispute_request
 from rating.facts import (
     END_OF_TIME,
     LONGEST_RETENTION_DAYS,
@@ -38,6 +39,7 @@ from rating.facts import (
     PackApplied,
     PaymentRequestCorrected,
     PaymentRequestCreated,
+    PaymentRequestDisputed,
     PaymentRequestNumbered,
     PaymentRequestSent,
     PaymentRequestSettled,
@@ -380,6 +382,8 @@ class Fold:
                         charge_one_time(books, account, fact)
                     case PaymentRequestCreated():
                         create_request(books, account, fact)
+                    case PaymentRequestDisputed():
+                        dispute_request(books, account, fact)
                     case (
                         PaymentRequestSent()
                         | PaymentRequestSettled()

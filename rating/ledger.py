@@ -25,7 +25,8 @@ from rating.versions import Layout, StateError, same
 # the newest hour, top-ups, usage by rate. 3: what is not paid.
 ACCOUNT_STATE = Layout("account", version=3, upgrades={1: same, 2: same})
 # 2: numbers, corrected calls. 3: the life of payment requests, and what of them was given back.
-HISTORY_STATE = Layout("history", version=3, upgrades={1: same, 2: same})
+# 4: disputes.
+HISTORY_STATE = Layout("history", version=4, upgrades={1: same, 2: same, 3: same})
 # 2: trials, credit for those who cancel, longest call, what is watched,
 # rate cards.
 TERMS_STATE = Layout("terms", version=2, upgrades={1: same})

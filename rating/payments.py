@@ -18,6 +18,7 @@ from rating.dunning import OPEN, add_up, change_request, emit_request, review_du
 from rating.facts import (
     PaymentRequestCorrected,
     PaymentRequestCreated,
+    PaymentRequestDisputed,
     PaymentRequestNumbered,
     PaymentRequestSent,
     PaymentRequestSettled,
@@ -34,8 +35,16 @@ CHANGES = {
 }
 FINAL = ("paid", "canceled")
 LARGEST_TOTAL = 2**62
+# Kinds that are about another request: nothing is about them.
+DOCUMENTS = ("credit_note", "refund", "dispute")
 # Facts about a request that there must be: without its account there is none.
-ABOUT_REQUESTS = (PaymentRequestSent, PaymentRequestSettled, PaymentRequestCorrected, PaymentRequestNumbered)
+ABOUT_REQUESTS = (
+    PaymentRequestSent,
+    PaymentRequestSettled,
+    PaymentRequestCorrected,
+    PaymentRequestDisputed,
+    PaymentRequestNumbered,
+)
 AboutRequest = PaymentRequestSent | PaymentRequestSettled | PaymentRequestCorrected | PaymentRequestNumbered
 
 Timed = TypeVar("Timed", bound=msgspec.Struct)
@@ -47,12 +56,12 @@ def create_request(books: Books, account: Account, fact: PaymentRequestCreated) 
     Raises:
         Refusal: ``wrong_currency``; ``illegal_change`` where the id is taken.
     """
-    _check_currency(account, fact.currency)
+    check_currency(account, fact.currency)
     _check_new(books, account, fact.payment_request_id)
     request = _new(fact)
-    _keep(books, account, request)
+    keep(books, account, request)
     _ask_for_number(books, account, request)
-    _reviewed(books, account, fact)
+    reviewed(books, account, fact)
 
 
 def created(fact: PaymentRequestCreated) -> dict[str, Any]:
@@ -82,25 +91,25 @@ def request_fact(books: Books, account: Account, fact: AboutRequest) -> None:
         Refusal: ``unknown_request``; ``illegal_change``; ``wrong_currency`` of a correction; ``out_of_range``.
     """
     if isinstance(fact, PaymentRequestCorrected):
-        _check_currency(account, fact.currency)
+        check_currency(account, fact.currency)
     request_id = fact.corrects if isinstance(fact, PaymentRequestCorrected) else fact.payment_request_id
     known = books.history(account.account_id).request(request_id)
     if known is None:
         raise Refusal("unknown_request", f"the account has no payment request {request_id}")
     if isinstance(fact, PaymentRequestCorrected):
-        _correct(books, account, fact, known)
-    elif isinstance(known, Request):
+        correct(books, account, fact, known)
+    elif isinstance(known, Request) and known.kind != "dispute":
         if isinstance(fact, PaymentRequestSettled):
             _settle(fact, known)
         elif isinstance(fact, PaymentRequestSent):
             _send(fact, known)
         else:
             _number(fact, known)
-        _keep(books, account, known)
+        keep(books, account, known)
     else:
         status = known if isinstance(known, str) else known.status
         raise Refusal("illegal_change", f"payment request {request_id} is {status}")
-    _reviewed(books, account, fact)
+    reviewed(books, account, fact)
 
 
 def _settle(fact: PaymentRequestSettled, request: Request) -> None:
@@ -131,11 +140,22 @@ def _number(fact: PaymentRequestNumbered, request: Request) -> None:
     request.number = fact.number
 
 
-def _correct(books: Books, account: Account, fact: PaymentRequestCorrected, known: Request | Settled | str) -> None:
+def correct(books: Books, account: Account, fact: PaymentRequestCorrected, known: Request | Settled | str) -> None:
+    """Take up a credit note or a refund.
+
+    Args:
+        books: of the partition.
+        account: whose it is.
+        fact: in the account's currency.
+        known: what is corrected.
+
+    Raises:
+        Refusal: ``illegal_change``.
+    """
     _check_new(books, account, fact.payment_request_id)
     if isinstance(known, str):
         raise Refusal("illegal_change", f"payment request {fact.corrects} was {known} before there were corrections")
-    if known.kind in ("credit_note", "refund"):
+    if known.kind in DOCUMENTS:
         raise Refusal("illegal_change", f"{fact.corrects} is a {known.kind} itself")
     if fact.kind == "refund":
         if known.status != "paid":
@@ -149,7 +169,7 @@ def _correct(books: Books, account: Account, fact: PaymentRequestCorrected, know
         add_up(known)
         _check_amount(fact, known.left_micros, "is left to pay")
     document = _document(account, fact, known)
-    _keep(books, account, document)
+    keep(books, account, document)
     _ask_for_number(books, account, document)
     if fact.kind == "credit_note" and isinstance(known, Request):
         known.credited_micros += fact.amount_micros
@@ -157,7 +177,7 @@ def _correct(books: Books, account: Account, fact: PaymentRequestCorrected, know
         add_up(known)
         if not known.left_micros:
             change_request(known, "canceled", document.created_at, fact.actor, document.payment_request_id, fact.note)
-        _keep(books, account, known)
+        keep(books, account, known)
 
 
 def _check_amount(fact: PaymentRequestCorrected, left_micros: int, what: str) -> None:
@@ -217,7 +237,12 @@ def _new(fact: PaymentRequestCreated) -> Request:
     return request
 
 
-def _check_currency(account: Account, currency: str) -> None:
+def check_currency(account: Account, currency: str) -> None:
+    """See that a request is in its account's currency.
+
+    Raises:
+        Refusal: ``wrong_currency``.
+    """
     if currency != account.currency:
         raise Refusal("wrong_currency", f"the account is in {account.currency}, the request in {currency}")
 
@@ -233,7 +258,7 @@ def _in_utc(fact: Timed) -> Timed:
     return msgspec.structs.replace(fact, **{name: at.astimezone(UTC) for name, at in times.items()})
 
 
-def _keep(books: Books, account: Account, request: Request) -> None:
+def keep(books: Books, account: Account, request: Request) -> None:
     """Give a request out, and keep as much of it as can still change."""
     emit_request(books, account, request)
     done = request.status not in OPEN and request.number is not None
@@ -256,7 +281,9 @@ def _ask_for_number(books: Books, account: Account, request: Request) -> None:
     books.agencies.to_be_numbered(account, request.payment_request_id, wall_clock(at, zone).year, at, books.offset)
 
 
-def _reviewed(books: Books, account: Account, fact: PaymentRequestCreated | AboutRequest) -> None:
+def reviewed(
+    books: Books, account: Account, fact: PaymentRequestCreated | PaymentRequestDisputed | AboutRequest
+) -> None:
     """What every one of these ends with: what is not paid is another matter now, and so may be access."""
     review_dunning(books, account, books.clock or EPOCH, fact.at)
     applied(books, account, fact)

@@ -303,6 +303,7 @@ class PaymentRequest(Sourced, kw_only=True):
     left_micros: Whole = 0
     paid_micros: Whole = 0
     corrects: str | None = None
+    disputed_micros: Whole = 0
     lines: list[RequestLine]
 
 
@@ -330,6 +331,8 @@ class Alert(Sourced, kw_only=True, rename=NAMES_OF_ALERTS):
     cap_mode: str | None = None
     day_start: Time | None = None
     currency: str | None = None
+    payment_request_id: str | None = None
+    dispute_id: str | None = None
 
 
 class AccessChanged(Sourced, kw_only=True):

@@ -443,6 +443,7 @@ def unpaid() -> Iterator[Line]:
     for about, amount in (("half of it", 24_000_000), ("the rest", 25_000_000), ("more than was paid", 1)):
         document = {"payment_request_id": f"refund: {about}", "amount_micros": amount}
         yield one.fact("payment_request.corrected", "2027-02-09T00:00:00Z", about, **document, **back)
+    yield from disputed(one)
     yield one.pack("2027-02-09T01:00:00Z", "and on again")
     yield two.fact("subscription.paused", "2027-02-09T02:00:00Z", "underneath", subscription_id="sub_1")
     yield tick(grace, "blocked")
@@ -450,6 +451,29 @@ def unpaid() -> Iterator[Line]:
     yield three.fact(
         "payment_request.settled", "2027-02-13T00:00:00Z", "canceled", payment_request_id="part", status="canceled"
     )
+
+
+def disputed(one: Teller) -> Iterator[Line]:
+    """What was paid with cycle_2 is disputed: in part and in vain, in part and lost, and more than is left."""
+    at = "2027-02-09T00:30:00Z"
+    ours = {"payment_request_id": "cycle_2", "currency": "USD", "actor": "stripe", "reference": "in_2"}
+    for about, dispute, status, amount, fields in (
+        ("opened", "dp_1", "opened", 10_000_000, {"note": "Disputed: fraudulent"}),
+        ("opened again", "dp_1", "opened", 10_000_000, {}),
+        ("won", "dp_1", "won", 10_000_000, {}),
+        ("lost after all", "dp_1", "lost", 10_000_000, {}),
+        ("its end comes first", "dp_2", "lost", 40_000_000, {"note": "Dispute lost: fraudulent"}),
+        ("its beginning later", "dp_2", "opened", 40_000_000, {}),
+        ("opened once more", "dp_3", "opened", 49_000_000, {}),
+        ("more than is left", "dp_3", "lost", 49_000_000, {}),
+        ("another request's", "dp_3", "won", 1, {"payment_request_id": "usage_1"}),
+        ("of a document", "dp_4", "opened", 1, {"payment_request_id": "dispute:dp_1"}),
+        ("of nothing that is known", "dp_4", "opened", 1, {"payment_request_id": "nobody"}),
+        ("in euros", "dp_4", "opened", 1, {"currency": "EUR"}),
+        ("of what is not paid", "dp_5", "opened", 1, {"payment_request_id": "usage_1"}),
+    ):
+        told = {"dispute_id": dispute, "status": status, "amount_micros": amount}
+        yield one.fact("payment_request.disputed", at, about, **told, **{**ours, **fields})
 
 
 def duplicates() -> Iterator[Line]:

@@ -23,7 +23,7 @@ from tests.oracle.reading import Refused, read
 from tests.oracle.wholesale import Wholesale
 
 LONGEST_STEP = timedelta(days=35)
-ABOUT_REQUESTS = [f"payment_request.{what}" for what in ("sent", "settled", "corrected", "numbered")]
+ABOUT_REQUESTS = [f"payment_request.{what}" for what in ("sent", "settled", "corrected", "disputed", "numbered")]
 
 
 def run(lines: Iterable[bytes]) -> list[Output]:

@@ -43,6 +43,7 @@ def blank(at: datetime) -> Fact:
     return {
         "status": "pending", "number": None, "actor": None, "reference": None, "note": None, "paid_at": None,
         "overdue_at": None, "created_at": at, "updated_at": at, "credited_micros": 0, "changes": [], "corrects": None,
+        "disputed_micros": 0,
         OWN: 0,
     }  # fmt: skip
 
@@ -72,7 +73,7 @@ def is_closed(request: Fact) -> bool:
 
 def settled(journal: Journal, account: Account, fact: Fact) -> None:
     request = one_of_them(account, fact["payment_request_id"])
-    if request["status"] in ("paid", "canceled", fact["status"]):
+    if request["kind"] == "dispute" or request["status"] in ("paid", "canceled", fact["status"]):
         raise Refused("illegal_change", account.account_id)
     turn(request, fact["status"], fact["at"], fact["actor"], fact["reference"], fact["note"])
     say(journal, request)
@@ -96,7 +97,7 @@ def sent(journal: Journal, account: Account, fact: Fact) -> None:
 
 def numbered(journal: Journal, account: Account, fact: Fact) -> None:
     request = one_of_them(account, fact["payment_request_id"])
-    if request["number"] is not None:
+    if request["kind"] == "dispute" or request["number"] is not None:
         raise Refused("illegal_change", account.account_id)
     request["number"] = fact["number"]
     say(journal, request)
@@ -135,6 +136,44 @@ def corrected(journal: Journal, account: Account, fact: Fact) -> None:
     cycles.tell_status(journal, account, at)
 
 
+def disputed(journal: Journal, account: Account, fact: Fact) -> None:
+    about, status, at = one_of_them(account, fact["payment_request_id"]), fact["status"], fact["at"]
+    name, refund = f"dispute:{fact['dispute_id']}", f"refund:{fact['dispute_id']}"
+    known = account.requests.get(name)
+    if about["corrects"] is not None:
+        raise Refused("illegal_change", account.account_id)
+    if known is not None:
+        is_it = known["kind"] == "dispute" and known["corrects"] == fact["payment_request_id"]
+        if not is_it or (status != "opened" and known["status"] != "opened"):
+            raise Refused("illegal_change", account.account_id)
+        if status == "opened":
+            return
+    said = {field: fact[field] for field in ("at", "actor", "reference", "note", "currency", "amount_micros")}
+    if status == "lost" and refund not in account.requests:
+        own = {"payment_request_id": refund, "corrects": fact["payment_request_id"], "kind": "refund", "tax_micros": 0}
+        corrected(journal, account, own | said | {"description": "Dispute lost", "external_id": fact["dispute_id"]})
+    if known is None:
+        document = blank(at) | {"payment_request_id": name, "kind": "dispute", "currency": fact["currency"]}
+        document |= {each: about[each] for each in ("agency_id", "account_id", "subscription_id", "gateway")}
+        document |= {"period_start": None, "period_end": None, "due_at": at, "grace_ends_at": at, "lines": []}
+        document |= dict.fromkeys(("subtotal_micros", "rounding_micros", "tax_micros", "total_micros"), 0)
+        document |= {"tax_included": False, "external_id": fact["dispute_id"], "corrects": fact["payment_request_id"]}
+        account.requests[name] = document
+    document = account.requests[name]
+    document["disputed_micros"] = fact["amount_micros"]
+    turn(document, status, at, fact["actor"], fact["reference"], fact["note"])
+    say(journal, document)
+    if known is None:
+        value = {
+            "type": "dispute", "alert_id": f"{account.account_id}:{name}", "level": 100,
+            "account_id": account.account_id, "agency_id": account.agency_id,
+            "subscription_id": about["subscription_id"] or "", "period_start": at, "at": at,
+            "used": fact["amount_micros"], "limit": about["paid_micros"], "currency": fact["currency"],
+            "payment_request_id": about["payment_request_id"], "dispute_id": fact["dispute_id"],
+        }  # fmt: skip
+        journal.write("alerts", account.account_id, value)
+
+
 def one_time(journal: Journal, account: Account, fact: Fact) -> None:
     own = {name: fact[name] for name in ("fact_id", "amount_micros", "currency", "description")}
     subscription = account.subscription
@@ -147,6 +186,7 @@ HANDLERS: dict[str, Callable[[Journal, Account, Fact], None]] = {
     "payment_request.sent": sent,
     "payment_request.settled": settled,
     "payment_request.corrected": corrected,
+    "payment_request.disputed": disputed,
     "payment_request.numbered": numbered,
     "one_time.charged": one_time,
 }

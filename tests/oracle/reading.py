@@ -323,6 +323,17 @@ FACTS: dict[str, Table] = {
         "note": optional(text),
         "external_id": optional(identifier),
     },
+    "payment_request.disputed": ONCE
+    | {
+        "payment_request_id": required(long_identifier),
+        "dispute_id": required(identifier),
+        "status": required(one_of("opened", "won", "lost")),
+        "amount_micros": required(positive),
+        "currency": required(currency),
+        "actor": optional(identifier),
+        "reference": optional(text),
+        "note": optional(text),
+    },
     "payment_request.numbered": ONCE
     | {"payment_request_id": required(long_identifier), "number": required(identifier)},
     "one_time.charged": ONCE

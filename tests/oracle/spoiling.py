@@ -55,7 +55,7 @@ BAD_TIMES: tuple[Any, ...] = (
 )
 BAD_IDS: tuple[Any, ...] = ("", "x" * 129, "é" * 65, 5, None, True, [], {})
 BAD_NUMBERS: tuple[Any, ...] = (2**53 + 1, -(2**53) - 1, 10**30, 1.5, 1.0, "5", True, [], {})
-IDS = ("account_id", "agency_id", "call_id", "fact_id", "subscription_id", "payment_request_id", "actor")
+IDS = ("account_id", "agency_id", "call_id", "fact_id", "subscription_id", "payment_request_id", "dispute_id", "actor")
 TIMES = ("at", "started_at", "ended_at", "due_at", "grace_ends_at")
 NATURALS = (
     "cost_micros",

@@ -46,6 +46,7 @@ STEPS = {
     "settle": 7,
     "send": 2,
     "correct_request": 4,
+    "dispute": 3,
     "number_request": 3,
     "one_time": 2,
     "rules": 2,
@@ -87,7 +88,7 @@ class LogWriter:
         return json.dumps(fact).encode()
 
     def _sound_step(self) -> str:
-        payments = ("send", "correct_request", "number_request", "one_time")
+        payments = ("send", "correct_request", "dispute", "number_request", "one_time")
         also = ("top_up", "correct", "void", "change", "pause", "resume", "rent", "release")
         return self.random.choice(
             ("call", "call", "pack", "wallet", "cap", "caps", "request", "settle", "rules", "doomed", *also, *payments)
@@ -486,6 +487,22 @@ class LogWriter:
             "currency": self._currency(client),
             "actor": random.choice(("jane", None)),
             "note": random.choice(("by phone", None)),
+        }
+
+    def _dispute(self, client: Client) -> Fact:
+        random = self.random
+        dispute = random.choice(("dp_1", "dp_2", "dp_3", f"dp_{self.count}"))
+        about = random.choice(client.requests[-3:])
+        if random.random() < 0.1:
+            client.requests.append(f"dispute:{dispute}")
+        return self._own("payment_request.disputed", client, self.now) | {
+            "payment_request_id": about,
+            "dispute_id": dispute,
+            "status": random.choice(("opened", "opened", "won", "lost")),
+            "amount_micros": random.choice((1, 9_000_000, 49_000_000, 49_000_001)),
+            "currency": self._currency(client),
+            "actor": random.choice(("stripe", None)),
+            "note": random.choice(("Disputed: fraudulent", None)),
         }
 
     def _number_request(self, client: Client) -> Fact:

@@ -10,6 +10,8 @@ due 4 November 05:00                      40.00  past due
 grace 11 November 05:00                   40.00  blocked
 paid 12 November          0.00    40.00    0.00  active
 refund of 10.00                   30.00    0.00
+dispute of 20.00 opened           30.00    0.00  nothing is decided
+dispute lost                      10.00    0.00  a refund of 20.00
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ LINE = {
 }  # fmt: skip
 ABOUT = {"payment_request_id": "november"}
 CORRECTION = {"corrects": "november", "currency": "USD", "actor": "jane"}
+DISPUTE = {**ABOUT, "dispute_id": "dp_1", "amount_micros": 20_000_000, "currency": "USD", "actor": "bank"}
 
 FACTS = [
     subscription(
@@ -65,6 +68,8 @@ FACTS = [
         "payment_request_id": "too much",
         "amount_micros": 30_001_000,
     },
+    fact("payment_request.disputed", "2026-11-13T13:00:00Z", status="opened", **DISPUTE),
+    fact("payment_request.disputed", "2026-11-13T14:00:00Z", "acct_1", 2, status="lost", **DISPUTE),
     fact("one_time.charged", "2026-11-14T12:00:00Z", amount_micros=25_005_000, currency="USD", description="Set-up"),
 ]
 
@@ -81,6 +86,14 @@ def check(bill: Bill) -> None:
     assert [(one["kind"], one["total_micros"], one["paid_micros"]) for one in documents] == [
         ("credit_note", -9_000_000, 0), ("refund", -10_000_000, -10_000_000),
     ]  # fmt: skip
+    disputes = bill.on("payment-requests", payment_request_id="dispute:dp_1")
+    assert [(one["status"], one["disputed_micros"], one["total_micros"]) for one in disputes] == [
+        ("opened", 20_000_000, 0), ("lost", 20_000_000, 0),
+    ]  # fmt: skip
+    (back,) = bill.on("payment-requests", payment_request_id="refund:dp_1")
+    assert (back["corrects"], back["paid_micros"]) == ("november", -20_000_000)
+    (alert,) = bill.on("alerts", type="dispute")
+    assert (alert["used"], alert["limit"], alert["payment_request_id"]) == (20_000_000, 40_000_000, "november")
     statuses = bill.billing("subscription.status_changed")
     assert [(one["status"], one["at"]) for one in statuses] == [
         ("active", START), ("past_due", DUE), ("blocked", GRACE), ("active", "2026-11-12T12:00:00Z"),
