@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDEST = 1_000
-TITLES = {"credit_note": "Credit note", "refund": "Refund"}
+TITLES = {"credit_note": "Credit note", "refund": "Refund", "dispute": "Dispute"}
 
 
 def requests_table(requests: Iterable[dict[str, Any]]) -> None:
@@ -63,6 +63,8 @@ def invoice(request: dict[str, Any], corrections: Iterable[dict[str, Any]] = ())
     for name, field in (("Subtotal", "subtotal"), ("Rounding", "rounding"), (tax, "tax")):
         lines.add_row("", "", name, _amount(request[f"{field}_micros"], currency))
     lines.add_row("", "", f"Total {currency}", _amount(request["total_micros"], currency), style="bold")
+    if request.get("disputed_micros"):
+        lines.add_row("", "", "Disputed", _amount(request["disputed_micros"], currency))
     if request["credited_micros"]:
         lines.add_row("", "", "Credited", _amount(-request["credited_micros"], currency))
     if request["credited_micros"] and request["left_micros"]:
@@ -80,6 +82,10 @@ def _events(request: dict[str, Any], corrections: Iterable[dict[str, Any]]) -> T
 
     told = [(one["at"], one["status"], one) for one in request["changes"]]
     for one in corrections:
+        if one["kind"] == "dispute":
+            text = f"dispute {_amount(one['disputed_micros'], one['currency'])}"
+            told += [(change["at"], f"{text} {change['status']}", change) for change in one["changes"]]
+            continue
         text = f"{TITLES[one['kind']].lower()} {_amount(-one['total_micros'], one['currency'])}"
         told.append((one["created_at"], f"{text} ({one['number'] or one['payment_request_id']})", one))
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
@@ -103,7 +109,7 @@ def _head(request: dict[str, Any]) -> RenderableType:
         "Account": request["account_id"],
         "Subscription": request["subscription_id"],
         "Number": request["number"],
-        "Corrects": request["corrects"],
+        "Disputes" if request["kind"] == "dispute" else "Corrects": request["corrects"],
         "Kind": request["kind"],
         "Period": period,
         "Raised": time_text(request["created_at"]),

@@ -23,7 +23,8 @@ ActorOption = Annotated[str | None, typer.Option("--actor", help="Who says so; d
 AmountOption = Annotated[str | None, typer.Option("--amount", help="In the request's currency: 10.00; default: all.")]
 OutsideOption = Annotated[bool, typer.Option("--outside", help="Only write it down: the gateway is not asked.")]
 DescriptionOption = Annotated[str, typer.Option("--description", help="The line that the account reads.")]
-KINDS = ("cycle", "usage", "pack", "one_time", "credit_note", "refund")
+KINDS = ("cycle", "usage", "pack", "one_time", "credit_note", "refund", "dispute")
+STATUSES = ("pending", "paid", "overdue", "failed", "canceled", "opened", "won", "lost")
 
 
 def register(app: typer.Typer) -> None:
@@ -43,8 +44,12 @@ def register(app: typer.Typer) -> None:
 def list_(
     account: AccountOption = None,
     agency: Annotated[str | None, typer.Option(help="Only those of this agency.")] = None,
-    status: Annotated[str | None, typer.Option(help="pending, paid, overdue, failed or canceled.")] = None,
-    kind: Annotated[str | None, typer.Option(help="cycle, usage, pack, one_time, credit_note or refund.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="pending, paid, overdue, failed or canceled; of disputes opened, won or lost.")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="cycle, usage, pack, one_time, credit_note, refund or dispute.")
+    ] = None,
     wholesale: Annotated[bool, typer.Option("--wholesale", help="Only those of the platform to agencies.")] = False,
     json: output.JsonOption = False,
 ) -> None:
@@ -54,7 +59,7 @@ def list_(
     from cli.invoice import requests_table
     from jobs.requests import read_requests
 
-    _one_of("--status", status, ("pending", "paid", "overdue", "failed", "canceled"))
+    _one_of("--status", status, STATUSES)
     _one_of("--kind", kind, KINDS)
     asked = "" if wholesale else account
     found = uvloop.run(read_requests(output.settings(), account_id=asked, agency_id=agency, status=status, kind=kind))

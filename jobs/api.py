@@ -1,4 +1,4 @@
-"""The API: what others call over HTTP. So far Stripe does, with its webhooks.
+"""The API: what others call over HTTP. So far gateways do, with their webhooks.
 
 It keeps nothing: what is taken in is in the log before it is answered, so any number of them may run.
 """
@@ -17,7 +17,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from jobs.gateways.base import Unavailable, WebhookRefused
-from jobs.gateways.webhooks import NEEDS, StripeWebhooks
+from jobs.gateways.webhooks import NEEDS, NoEndpoint, Webhooks
 from streams.administration import check_topics
 from streams.errors import CallmeterError
 from streams.observe import Watch, observatory
@@ -53,7 +53,7 @@ async def serving_api(settings: Settings) -> AsyncIterator[str]:
         CallmeterError: the port is taken.
     """
     await check_topics(settings, list(NEEDS))
-    webhooks = StripeWebhooks(settings)
+    webhooks = Webhooks(settings)
     listening = _listen(settings)
     watch = Watch("api", lambda: webhooks.waiting)
     server = _Server(
@@ -90,11 +90,11 @@ def _fail_if_it_failed(serving: asyncio.Task[None]) -> None:
         fail(error)
 
 
-def make_api(webhooks: StripeWebhooks, watch: Watch) -> FastAPI:
+def make_api(webhooks: Webhooks, watch: Watch) -> FastAPI:
     """The application.
 
     Args:
-        webhooks: takes in what Stripe sends.
+        webhooks: takes in what gateways send.
         watch: says whether it is ready.
     """
     api = FastAPI(title="Callmeter", openapi_url=None)
@@ -108,13 +108,16 @@ def make_api(webhooks: StripeWebhooks, watch: Watch) -> FastAPI:
         waiting = watch.waiting()
         return JSONResponse({"ready": waiting is None, "waiting_for": waiting}, 503 if waiting else 200)
 
-    @api.post("/webhooks/stripe")
-    async def stripe(request: Request) -> JSONResponse:
+    @api.post("/webhooks/{gateway}")
+    @api.post("/webhooks/{gateway}/{agency_id}")
+    async def webhook(request: Request, gateway: str, agency_id: str | None = None) -> JSONResponse:
         body = await _body(request)
         if body is None:
             return JSONResponse({"error": f"a webhook has at most {MOST_BODY_BYTES} bytes"}, 413)
         try:
-            outcome = await webhooks.take(body, request.headers.get("stripe-signature", ""))
+            outcome = await webhooks.take(gateway, agency_id, body, request.headers)
+        except NoEndpoint as nobody:
+            return JSONResponse({"error": str(nobody)}, 404)
         except WebhookRefused as refused:
             return JSONResponse({"error": str(refused)}, 400)
         except Unavailable as problem:

@@ -41,6 +41,8 @@ from streams.transport import PartitionWorker, RoleApp, Run, Workers, make_app, 
 
 BATCH_RECORDS = 2_000
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 300.0
+# Statuses of requests that are asked for.
+ASKED = ("pending", "overdue")
 # What was settled by hand is told to its gateway, for as long after that; also again, by whoever starts meanwhile.
 TELL_FOR = timedelta(days=7)
 
@@ -181,6 +183,8 @@ class Courier:
         self._order = itertools.count()
         # By request: as what it stands outside, where that was made here and the log does not tell yet.
         self._made: dict[Key, str] = {}
+        # Requests that were rejected, where the log does not tell yet.
+        self._rejected: set[Key] = set()
         self._failures = 0
         self._something = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -197,7 +201,9 @@ class Courier:
             self._made.pop(key, None)
         elif key in self._made:
             request = {**request, "external_id": self._made[key]}
-        if not (to_ask(request) or to_tell(request)):
+        if request["status"] not in ASKED:
+            self._rejected.discard(key)
+        if key in self._rejected or not (to_ask(request) or to_tell(request)):
             self._waiting.pop(key, None)
             return
         known = self._waiting.get(key)
@@ -290,6 +296,8 @@ class Courier:
             await self._shared.write(*facts_of(request, asked))
             if asked.external_id is not None:
                 self._made[key] = asked.external_id
+            elif asked.status == "failed":
+                self._rejected.add(key)
         return asked.status
 
     async def _answer(self, request: Request) -> ExternalRequest:
@@ -321,7 +329,7 @@ class Courier:
 
 def to_ask(request: Request) -> bool:
     """Whether a request still has to be asked for."""
-    return request["status"] in ("pending", "overdue") and request["external_id"] is None
+    return request["status"] in ASKED and request["external_id"] is None
 
 
 def to_tell(request: Request) -> bool:

@@ -199,6 +199,42 @@ def corrected(
     }
 
 
+def disputed(
+    request: Request,
+    dispute_id: str,
+    status: Literal["opened", "won", "lost"],
+    amount_micros: int,
+    at: datetime,
+    actor: str | None = None,
+    reference: str | None = None,
+    note: str | None = None,
+) -> Fact:
+    """The fact that the payer's bank wants the money of a request back, or how that was decided.
+
+    Args:
+        request: as `find_request` gives it.
+        dispute_id: the gateway's, or the bank's.
+        status: of the dispute.
+        amount_micros: what is wanted back; above 0.
+        at: when that was, with a zone.
+        actor: who says so.
+        reference: such as of the payment.
+        note: for people.
+    """
+    return {
+        "type": "payment_request.disputed",
+        **_of(request, settling_id(f"dispute:{dispute_id}", status), at),
+        "payment_request_id": request["payment_request_id"],
+        "dispute_id": dispute_id,
+        "status": status,
+        "amount_micros": amount_micros,
+        "currency": request["currency"],
+        "actor": actor,
+        "reference": reference,
+        "note": note,
+    }
+
+
 def _of(request: Request, fact_id: str, at: datetime) -> Fact:
     own = {name: request[name] for name in ("account_id", "agency_id")}
     return {"fact_id": fact_id, **own, "at": time_text(at)}

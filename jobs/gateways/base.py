@@ -105,8 +105,8 @@ class GatewayEvent(NamedTuple):
     Attributes:
         event_id: the gateway's; the same one comes more than once.
         kind: what happened. ``credited``: less is asked; ``refunded``: money went back; ``disputed``: the payer's
-            bank wants it back, and nothing is decided.
-        external_account: whose it is outside.
+            bank wants it back, and nothing is decided; ``dispute_won``: it does not get it; ``dispute_lost``: it has.
+        external_account: whose it is outside; empty where the gateway has no accounts.
         external_id: of the payment request outside; None where only the payment is known.
         identity: of the payment request, see `identity`; None where the gateway does not tell.
         account_id, agency_id: of the payment request, where its identity is told.
@@ -116,12 +116,13 @@ class GatewayEvent(NamedTuple):
         currency: of the amount.
         note: for people.
         payment_id: of the payment outside, where only that is known.
-        document_id: the gateway's, of a credit or refund.
+        document_id: the gateway's, of a credit, refund or dispute.
         correction_id: of a credit or refund that was made here: the id of our document.
+        credited_micros: of what was paid: what credits took off before.
     """
 
     event_id: str
-    kind: Literal["paid", "failed", "canceled", "credited", "refunded", "disputed"]
+    kind: Literal["paid", "failed", "canceled", "credited", "refunded", "disputed", "dispute_won", "dispute_lost"]
     external_account: str
     external_id: str | None
     identity: str | None
@@ -135,18 +136,24 @@ class GatewayEvent(NamedTuple):
     payment_id: str | None = None
     document_id: str | None = None
     correction_id: str | None = None
+    credited_micros: int = 0
 
 
 class ListedDocument(NamedTuple):
-    """A credit note or refund as a gateway lists it; attributes as of `GatewayEvent`."""
+    """A credit note, refund or dispute as a gateway lists it; attributes as of `GatewayEvent`.
 
-    kind: Literal["credit_note", "refund"]
+    Attributes:
+        status: of a dispute.
+    """
+
+    kind: Literal["credit_note", "refund", "dispute"]
     document_id: str
     correction_id: str | None
     amount_micros: int
     tax_micros: int
     at: datetime
     note: str | None
+    status: Literal["opened", "won", "lost"] | None = None
 
 
 class ListedRequest(NamedTuple):
@@ -161,7 +168,7 @@ class ListedRequest(NamedTuple):
         currency: of the amounts.
         total_micros: what was asked, tax included, before credits.
         tax_micros, tax_included: as of `ExternalRequest`.
-        documents: its credits and refunds, oldest first.
+        documents: its credits, refunds and disputes, oldest first.
     """
 
     external_id: str
@@ -180,8 +187,8 @@ class ListedRequest(NamedTuple):
 class Listing(Protocol):
     """A gateway that can say all that it was asked for: only such a one is reconciled."""
 
-    def requests(self) -> AsyncIterator[ListedRequest]:
-        """Every payment request with an identity of ours, but for those that were only begun.
+    def requests(self, external_id: str | None = None) -> AsyncIterator[ListedRequest]:
+        """Every payment request with an identity of ours, but for those that were only begun; or only one of them.
 
         Raises:
             Unavailable: it cannot say so now.
@@ -244,11 +251,16 @@ class Gateway(Protocol):
     async def close(self) -> None:
         """Let go of connections."""
 
-    def parse_webhook(self, body: bytes, signature: str) -> GatewayEvent | None:
+    def parse_webhook(self, body: bytes, headers: Mapping[str, str]) -> GatewayEvent | None:
         """What a webhook tells, None if it is nothing that matters.
+
+        Args:
+            body: as it came in.
+            headers: of the HTTP request; names in lower case.
 
         Raises:
             WebhookRefused: its signature is wrong, or it is too old.
+            Unavailable: it cannot be read now; it has to come again.
         """
 
 

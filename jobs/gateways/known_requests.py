@@ -36,7 +36,7 @@ class KnownRequests:
         """Know nothing; nothing is read before `refresh`."""
         self._follower = Follower(settings, PAYMENT_REQUESTS, self._take)
         self._by_identity: dict[str, KnownRequest] = {}
-        self._by_external_id: dict[str, KnownRequest] = {}
+        self._by_external_id: dict[tuple[str, str, str], KnownRequest] = {}
 
     async def refresh(self) -> None:
         """Take in what was changed since the last time; raises as `Follower.refresh`."""
@@ -46,14 +46,26 @@ class KnownRequests:
         """Let go of the broker."""
         await self._follower.close()
 
-    def find(self, event: GatewayEvent) -> KnownRequest | None:
-        """The payment request that an event is about."""
-        found = self._by_external_id.get(event.external_id) if event.external_id else None
+    def find(self, event: GatewayEvent, gateway: str, agency_id: str | None) -> KnownRequest | None:
+        """The payment request that an event is about.
+
+        Args:
+            event: of the gateway.
+            gateway: its name.
+            agency_id: whose gateway it is; None for Stripe, whose ids are unique among all agencies.
+        """
+        found = self._by_external_id.get((gateway, agency_id or "", event.external_id)) if event.external_id else None
         return found or (self._by_identity.get(event.identity) if event.identity else None)
 
     def has(self, account_id: str, payment_request_id: str) -> bool:
-        """Whether there is such a request, credit note or refund."""
-        return identity({"account_id": account_id, "payment_request_id": payment_request_id}) in self._by_identity
+        """Whether there is such a request, credit note, refund or dispute."""
+        return self.status_of(account_id, payment_request_id) is not None
+
+    def status_of(self, account_id: str, payment_request_id: str) -> str | None:
+        """The status of a request or document; None if there is none."""
+        own = identity({"account_id": account_id, "payment_request_id": payment_request_id})
+        known = self._by_identity.get(own)
+        return None if known is None else known.status
 
     def _take(self, record: ConsumerRecord) -> None:
         if record.value is None:
@@ -67,4 +79,5 @@ class KnownRequests:
         own = identity({"account_id": request.account_id, "payment_request_id": request.payment_request_id})
         self._by_identity[own] = request
         if request.external_id is not None and request.corrects is None:
-            self._by_external_id[request.external_id] = request
+            agency_id = "" if request.gateway == "stripe" else request.agency_id
+            self._by_external_id[request.gateway, agency_id, request.external_id] = request

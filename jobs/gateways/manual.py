@@ -5,7 +5,7 @@ The request is shown and exported; whoever sees the money come in settles it wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from jobs.gateways.base import Buyer, ExternalRefund, ExternalRequest, GatewayEvent, Request, Step
 
@@ -38,6 +38,6 @@ class ManualGateway:
     async def close(self) -> None:
         """There are no connections."""
 
-    def parse_webhook(self, body: bytes, signature: str) -> GatewayEvent | None:
+    def parse_webhook(self, body: bytes, headers: Mapping[str, str]) -> GatewayEvent | None:
         """Nobody sends any."""
         return None

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from catalogue.facts import Fact
 from catalogue.spelling import micros_text
 from jobs.gateways.base import ListedDocument, ListedRequest, Listing, identity
-from jobs.requests import corrected, document_fact_id, read_requests, sent, settled, settling_id
+from jobs.requests import corrected, disputed, document_fact_id, read_requests, sent, settled, settling_id
 from streams.producer import FactProducer
 from streams.settings import Settings
 
@@ -51,8 +51,9 @@ class Difference(NamedTuple):
 
     Attributes:
         kind: ``status``, ``amount``; ``not_told``: the log does not know by which id it was asked;
-            ``missing_outside``, ``unknown_here``; ``twice``: a second one there; ``credit_note``, ``refund``: there
-            is such a document there and none here, or the other way round.
+            ``missing_outside``, ``unknown_here``; ``twice``: a second one there; ``credit_note``, ``refund``,
+            ``dispute``: there is such a document there and none here, or the other way round; of a dispute also where
+            it stands otherwise.
         account_id, payment_request_id: of the request here; its identity there where it is not known here.
         external_id: the gateway's.
         here, there: what each says; None: nothing.
@@ -71,6 +72,10 @@ class Difference(NamedTuple):
 
 
 REPAIR = "--repair writes it down"
+CREDITED_BEFORE = (
+    "It was paid here as a whole, and less was to be paid: see what came in, and write down the rest with callmeter "
+    "requests refund --outside"
+)
 # How long the meter may take to take up what was written.
 TAKEN_UP_S = 30.0
 LOOK_EVERY_S = 0.2
@@ -195,7 +200,7 @@ def compare(requests: Iterable[Request], listed: Iterable[ListedRequest], gatewa
 def _compare_one(ours: Request, theirs: ListedRequest, documents: Sequence[Request]) -> list[Difference]:
     """What is not the same of one request: in the order in which facts must repair it."""
     found = []
-    credits, refunds = _missing_documents(ours, theirs, documents)
+    credits, later = _missing_documents(ours, theirs, documents)
     total_micros = ours["total_micros"]
     if ours["external_id"] is None:
         told = theirs.external_id, theirs.tax_micros, theirs.tax_included
@@ -211,7 +216,7 @@ def _compare_one(ours: Request, theirs: ListedRequest, documents: Sequence[Reque
     # Credits that are still to be told cancel it by themselves.
     if not (credits and theirs.status == "canceled"):
         found += _compare_status(ours, theirs)
-    return found + refunds
+    return found + later
 
 
 def _compare_status(ours: Request, theirs: ListedRequest) -> list[Difference]:
@@ -230,36 +235,49 @@ def _compare_status(ours: Request, theirs: ListedRequest) -> list[Difference]:
 def _missing_documents(
     ours: Request, theirs: ListedRequest, documents: Sequence[Request]
 ) -> tuple[list[Difference], list[Difference]]:
-    """Credit notes, and refunds, that are on one side only."""
-    found: dict[str, list[Difference]] = {"credit_note": [], "refund": []}
-    known = {one["payment_request_id"] for one in documents}
+    """Credit notes, and then refunds and disputes, that are on one side only, or not the same."""
+    found: dict[str, list[Difference]] = {"credit_note": [], "refund": [], "dispute": []}
+    known = {one["payment_request_id"]: one["status"] for one in documents}
     for document in theirs.documents:
-        fact = _corrected(ours, theirs, document)
-        if fact["payment_request_id"] not in known:
-            amount = micros_text(document.amount_micros, ours["currency"])
-            found[document.kind].append(_difference(document.kind, ours, theirs, None, amount, REPAIR, fact))
+        fact, kind = document_fact(ours, theirs, document), document.kind
+        amount = micros_text(document.amount_micros, ours["currency"])
+        if kind == "dispute":
+            here = known.get(f"dispute:{document.document_id}")
+            if here != document.status:
+                repairs = here in (None, "opened")
+                todo = REPAIR if repairs else "It was decided here, and is otherwise there: see what the bank says"
+                there = f"{document.status}, {amount}"
+                found[kind].append(_difference(kind, ours, theirs, here, there, todo, *[fact] * repairs))
+        elif fact["payment_request_id"] not in known:
+            late = kind == "credit_note" and ours["status"] == "paid"
+            todo = CREDITED_BEFORE if late else REPAIR
+            found[kind].append(_difference(kind, ours, theirs, None, amount, todo, *[fact] * (not late)))
     listed = {document.document_id for document in theirs.documents}
     for one in documents:
-        # What went back otherwise has no id there; a dispute that was lost is no refund there.
+        # What went back otherwise has no id there.
         external_id = one["external_id"]
-        if external_id is not None and external_id not in listed and not external_id.startswith("dp_"):
+        if external_id is not None and external_id not in listed:
             todo = f"{external_id} is not there any more: see whether the money went back"
-            amount = micros_text(-one["total_micros"], ours["currency"])
+            amount = micros_text(one.get("disputed_micros") or -one["total_micros"], ours["currency"])
             found[one["kind"]].append(_difference(one["kind"], ours, theirs, amount, None, todo))
-    return found["credit_note"], found["refund"]
+    return found["credit_note"], found["refund"] + found["dispute"]
 
 
-def _corrected(ours: Request, theirs: ListedRequest, document: ListedDocument) -> Fact:
-    fact = corrected(
-        ours,
-        document.kind,
-        document.amount_micros,
-        min(document.at, datetime.now(UTC)),
-        document_fact_id(document.kind, document.document_id, document.correction_id),
-        actor=ours["gateway"],
-        reference=theirs.external_id,
-        note=document.note,
-    )
+def document_fact(ours: Request, theirs: ListedRequest, document: ListedDocument) -> Fact:
+    """The fact that a credit note, refund or dispute of a gateway comes to.
+
+    Args:
+        ours: the request as it stands here.
+        theirs: the same as the gateway lists it.
+        document: one of its documents.
+    """
+    at = min(document.at, datetime.now(UTC))
+    said = {"actor": ours["gateway"], "reference": theirs.external_id, "note": document.note}
+    if document.kind == "dispute":
+        assert document.status is not None
+        return disputed(ours, document.document_id, document.status, document.amount_micros, at, **said)
+    fact_id = document_fact_id(document.kind, document.document_id, document.correction_id)
+    fact = corrected(ours, document.kind, document.amount_micros, at, fact_id, **said)
     return {**fact, "tax_micros": document.tax_micros, "external_id": document.document_id}
 
 

@@ -37,7 +37,19 @@ from jobs.gateways.base import (
     short,
 )
 from jobs.gateways.stripe_check import check_agency, check_buyer
-from jobs.gateways.stripe_events import ACCOUNT, AGENCY, CORRECTION, IDENTITY, LINE, UNCOLLECTIBLE, parse_event
+from jobs.gateways.stripe_events import (
+    ACCOUNT,
+    AGENCY,
+    CORRECTION,
+    DISPUTES,
+    IDENTITY,
+    LINE,
+    SIGNATURE,
+    UNCOLLECTIBLE,
+    note_of_dispute,
+    parse_event,
+    parts_of_note,
+)
 from jobs.gateways.stripe_link import StripeLink, read_link
 from jobs.gateways.stripe_money import items_of, to_micros, to_minor
 from rating.money import micros_text
@@ -208,15 +220,14 @@ class StripeGateway:
         taxes = made.get("total_taxes") or []
         return ExternalRefund(made["id"], to_micros(sum(one["amount"] for one in taxes), request["currency"]))
 
-    def parse_webhook(self, body: bytes, signature: str) -> GatewayEvent | None:
+    def parse_webhook(self, body: bytes, headers: Mapping[str, str]) -> GatewayEvent | None:
         """What an event tells of an invoice of ours; its signature is looked at first."""
-        return parse_event(body, signature, self._settings.stripe_webhook_secret)
+        return parse_event(body, headers.get(SIGNATURE, ""), self._settings.stripe_webhook_secret)
 
-    async def requests(self) -> AsyncIterator[ListedRequest]:
+    async def requests(self, external_id: str | None = None) -> AsyncIterator[ListedRequest]:
         """The account's invoices with our identity, newest first; drafts left out."""
-        documents = await self._documents()
-        invoices = self._client.v1.invoices
-        async for invoice in self._all(lambda params: invoices.list_async(params)):
+        documents = await self._documents(external_id)
+        async for invoice in self._invoices(external_id):
             own = (invoice["metadata"] or {}).get(IDENTITY)
             if own is None or invoice["status"] == "draft":
                 continue
@@ -238,29 +249,46 @@ class StripeGateway:
                 documents.get(invoice["id"], ()),
             )
 
-    async def _documents(self) -> dict[str, list[ListedDocument]]:
-        """Credit notes, and refunds that no credit note tells of, by invoice, oldest first."""
+    async def _invoices(self, external_id: str | None) -> AsyncIterator[Params]:
+        """All of the account's, newest first, or one."""
+        if external_id is not None:
+            yield await self._retrieve(external_id)
+            return
+        invoices = self._client.v1.invoices
+        async for invoice in self._all(lambda params: invoices.list_async(params)):
+            yield invoice
+
+    async def _documents(self, external_id: str | None) -> dict[str, list[ListedDocument]]:
+        """Credit notes, refunds that none of them tells of, and disputes, by invoice, oldest first; or of one only."""
         v1 = self._client.v1
         found: dict[str, list[ListedDocument]] = defaultdict(list)
         told: set[str] = set()
-        async for note in self._all(lambda params: v1.credit_notes.list_async(params)):
+        of_invoice = {} if external_id is None else {"invoice": external_id}
+        async for note in self._all(lambda params: v1.credit_notes.list_async(params), of_invoice):
             told.update(one["refund"] for one in note["refunds"])
             if note["status"] != "void":
-                kind: Literal["credit_note", "refund"] = "refund" if note["post_payment_amount"] else "credit_note"
-                found[note["invoice"]].append(_document(kind, note))
+                found[note["invoice"]] += [_document(note, *part, note.get("memo")) for part in parts_of_note(note)]
         paid_by = {}
-        async for payment in self._all(lambda params: v1.invoice_payments.list_async(params)):
+        async for payment in self._all(lambda params: v1.invoice_payments.list_async(params), of_invoice):
             paid_by[payment["payment"].get("payment_intent")] = payment["invoice"]
-        async for refund in self._all(lambda params: v1.refunds.list_async(params)):
-            invoice = paid_by.get(refund["payment_intent"])
-            gone = refund["id"] in told or refund["status"] in ("failed", "canceled")
-            if invoice is not None and not gone:
-                found[invoice].append(_document("refund", refund))
+        for of in [{}] if external_id is None else [{"payment_intent": intent} for intent in paid_by if intent]:
+            async for refund in self._all(lambda params: v1.refunds.list_async(params), of):
+                invoice = paid_by.get(refund["payment_intent"])
+                gone = refund["id"] in told or refund["status"] in ("failed", "canceled")
+                if invoice is not None and not gone:
+                    found[invoice].append(_document(refund, "refund", _micros_of(refund)))
+            async for dispute in self._all(lambda params: v1.disputes.list_async(params), of):
+                invoice = paid_by.get(dispute["payment_intent"])
+                if invoice is not None and dispute["status"] in DISPUTES:
+                    listed = _document(dispute, "dispute", _micros_of(dispute), 0, note_of_dispute(dispute))
+                    found[invoice].append(listed._replace(status=DISPUTES[dispute["status"]]))
         return {invoice: sorted(listed, key=lambda one: one.at) for invoice, listed in found.items()}
 
-    async def _all(self, listing: Callable[[Params], Awaitable[Any]]) -> AsyncIterator[Params]:
+    async def _all(
+        self, listing: Callable[[Params], Awaitable[Any]], which: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Params]:
         """Every object of a list, page by page; a page that Stripe cannot give now is asked for again."""
-        params: Params = {"limit": PAGE}
+        params: Params = {"limit": PAGE, **(which or {})}
         while True:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(Unavailable),
@@ -274,7 +302,7 @@ class StripeGateway:
                 yield one
             if not page["has_more"]:
                 return
-            params = {"limit": PAGE, "starting_after": page["data"][-1]["id"]}
+            params = {**params, "starting_after": page["data"][-1]["id"]}
 
     async def locate(self, event: GatewayEvent) -> GatewayEvent | None:
         """An event of a payment, refund or credit, with what Stripe knows of the invoice that it is of.
@@ -663,18 +691,21 @@ def _key(own: str, step: str, number: int) -> str:
     return f"callmeter-{digest}-{number}"
 
 
-def _document(kind: Literal["credit_note", "refund"], of: Params) -> ListedDocument:
-    """A credit note or refund of Stripe's."""
-    currency = of["currency"].upper()
-    return ListedDocument(
-        kind,
-        of["id"],
-        (of["metadata"] or {}).get(CORRECTION),
-        to_micros(of["amount"], currency),
-        to_micros(sum(tax["amount"] for tax in of.get("total_taxes") or []), currency),
-        datetime.fromtimestamp(of["created"], UTC),
-        of.get("memo"),
-    )
+def _document(
+    of: Params,
+    kind: Literal["credit_note", "refund", "dispute"],
+    amount_micros: int,
+    tax_micros: int = 0,
+    note: str | None = None,
+) -> ListedDocument:
+    """A credit note, refund or dispute of Stripe's."""
+    at = datetime.fromtimestamp(of["created"], UTC)
+    correction_id = (of["metadata"] or {}).get(CORRECTION)
+    return ListedDocument(kind, of["id"], correction_id, amount_micros, tax_micros, at, note)
+
+
+def _micros_of(of: Params) -> int:
+    return to_micros(of["amount"], of["currency"].upper())
 
 
 def _due_days(request: Request) -> int:

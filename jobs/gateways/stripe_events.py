@@ -15,6 +15,9 @@ from jobs.gateways.stripe_money import to_micros
 # A webhook that is older was played back by somebody else; Stripe signs each of its own tries anew.
 REPLAY_WINDOW_S = 300
 
+# Of HTTP, in lower case.
+SIGNATURE = "stripe-signature"
+
 UNCOLLECTIBLE = "Stripe holds the invoice for uncollectible"
 
 # Fields of our metadata.
@@ -28,11 +31,29 @@ INVOICES: Mapping[str, Literal["paid", "failed", "canceled"]] = {
     "invoice.voided": "canceled",
 }
 
+# What a dispute is by its status. An inquiry that is closed, and what was given back before, never became one.
+DISPUTES: Mapping[str, Literal["opened", "won", "lost"]] = {
+    "warning_needs_response": "opened",
+    "warning_under_review": "opened",
+    "needs_response": "opened",
+    "under_review": "opened",
+    "warning_closed": "won",
+    "prevented": "won",
+    "won": "won",
+    "lost": "lost",
+}
+KINDS: Mapping[str, Literal["disputed", "dispute_won", "dispute_lost"]] = {
+    "opened": "disputed",
+    "won": "dispute_won",
+    "lost": "dispute_lost",
+}
+
 
 def parse_event(body: bytes, signature: str, secret: SecretStr | None) -> GatewayEvent | None:
     """What an event tells, None if it is nothing that matters.
 
-    A charge that failed matters once Stripe does not try it again. Of refunds and disputes only the payment is told.
+    A charge that failed matters once Stripe does not try it again. Of refunds and disputes only the payment is told; of
+    a credit note of before and after the payment, what it gives back.
 
     Args:
         body: as it came in; another spelling of the same JSON has another signature.
@@ -79,28 +100,51 @@ def _told(event: Mapping[str, Any]) -> GatewayEvent | None:
         currency=of["currency"].upper(),
         payment_id=of.get("payment_intent"),
     )
-    reason = str(of.get("reason") or "unknown").replace("_", " ")
     match kind:
-        case "credit_note.created":
+        case "credit_note.created" if of["pre_payment_amount"] or of["post_payment_amount"]:
+            kind_of_note, amount, tax = parts_of_note(of)[-1]
             return told._replace(
-                kind="refunded" if of["post_payment_amount"] else "credited",
+                kind="credited" if kind_of_note == "credit_note" else "refunded",
                 external_id=of["invoice"],
-                tax_micros=_micros(sum(tax["amount"] for tax in of.get("total_taxes") or []), of),
+                amount_micros=amount,
+                tax_micros=tax,
                 note=of.get("memo"),
                 document_id=of["id"],
                 correction_id=metadata.get(CORRECTION),
             )
         case "refund.created" if of["status"] not in ("failed", "canceled"):
             return told._replace(kind="refunded", document_id=of["id"])
-        case "charge.dispute.created":
-            return told._replace(kind="disputed", note=f"Disputed: {reason}")
-        case "charge.dispute.closed" if of["status"] == "lost":
-            return told._replace(kind="refunded", note=f"Dispute lost: {reason}", document_id=of["id"])
+        case "charge.dispute.created" | "charge.dispute.closed" if of["status"] in DISPUTES:
+            status = DISPUTES[of["status"]]
+            return told._replace(kind=KINDS[status], note=note_of_dispute(of), document_id=of["id"])
     return None
 
 
+def parts_of_note(of: Mapping[str, Any]) -> list[tuple[Literal["credit_note", "refund"], int, int]]:
+    """What a credit note took off before the payment, and what it gives back after it: kind, amount and tax, in micros.
+
+    One of them is nothing, but where an invoice was paid in part: then the note takes off what is left, and gives back
+    the rest.
+    """
+    tax = sum(one["amount"] for one in of.get("total_taxes") or [])
+    before, after = of["pre_payment_amount"], of["post_payment_amount"]
+    tax_before = tax * before // max(1, before + after)
+    parts: list[tuple[Literal["credit_note", "refund"], int, int]] = [
+        ("credit_note", before, tax_before),
+        ("refund", after, tax - tax_before),
+    ]
+    return [(kind, _micros(amount, of), _micros(part, of)) for kind, amount, part in parts if amount]
+
+
+def note_of_dispute(of: Mapping[str, Any]) -> str:
+    """A dispute in a few words."""
+    said = {"opened": "Disputed", "won": "Dispute won", "lost": "Dispute lost"}[DISPUTES[of["status"]]]
+    return f"{said}: {str(of.get('reason') or 'unknown').replace('_', ' ')}"
+
+
 def _of_invoice(told: GatewayEvent, kind: str, of: Mapping[str, Any]) -> GatewayEvent | None:
-    told = told._replace(kind=INVOICES[kind], external_id=of["id"])
+    credited = _micros(of.get("pre_payment_credit_notes_amount") or 0, of)
+    told = told._replace(kind=INVOICES[kind], external_id=of["id"], credited_micros=credited)
     if kind == "invoice.paid" and not of["amount_paid"] and of["pre_payment_credit_notes_amount"]:
         # Credit notes took off all of it, and tell so themselves.
         return None

@@ -5,14 +5,19 @@ or refund that of its document. So an event that comes twice, or that the asking
 changes nothing; nor does one that is outdated, for it is held against the request as it stands. What cannot be taken
 is written all the same: the meter makes a dead letter of it, with the reason.
 
-Two agencies share one endpoint, and each may put any metadata on an invoice of its own. So the account that an event
-comes from must be the one that the request was asked on.
+Stripe has one endpoint for all agencies, and each may put any metadata on an invoice of its own. So the account that an
+event comes from must be the one that the request was asked on. Of any other gateway each agency has an endpoint of its
+own, and only requests of that agency and gateway are told of there.
+
+Where a gateway did something before that was not told yet (credits before the payment, the payment before a refund),
+that is written first, with the ids that its own webhook will have.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -20,12 +25,14 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from catalogue.facts import Fact
-from jobs.gateways.base import GatewayEvent, Unavailable, WebhookRefused
+from jobs.gateways.base import Gateway, GatewayEvent, Listing, Unavailable, WebhookRefused
+from jobs.gateways.choice import gateways
 from jobs.gateways.known_requests import KnownRequest, KnownRequests
 from jobs.gateways.links import Links
+from jobs.gateways.reconcile import document_fact
 from jobs.gateways.stripe import StripeGateway
-from jobs.gateways.stripe_events import parse_event
-from jobs.requests import corrected, document_fact_id, settled, settling_id
+from jobs.gateways.stripe_events import SIGNATURE, parse_event
+from jobs.requests import corrected, disputed, document_fact_id, settled, settling_id
 from rating.dunning import OPEN
 from streams.errors import CallmeterError
 from streams.observe import GATEWAY_EVENTS
@@ -41,20 +48,30 @@ LOOK_EVERY_S = 2.0
 OWN_FIRST_S = 4.0
 SILENCE_S = 15.0
 
-# told: a fact was written. known: nothing new. noted: only the log of this process tells of it. not_ours: it is about
-# something that was not asked for by us. unknown_request: a fact was written, and the meter will not take it.
-Outcome = Literal["told", "known", "noted", "not_ours", "unknown_request"]
+# told: a fact was written. known: nothing new. not_ours: it is about something that was not asked for by us.
+# unknown_request: a fact was written, and the meter will not take it.
+Outcome = Literal["told", "known", "not_ours", "unknown_request"]
+STRIPE = "stripe"
 STATUSES: dict[str, Literal["paid", "failed", "canceled"]] = {
     "paid": "paid",
     "failed": "failed",
     "canceled": "canceled",
 }
+DISPUTES: dict[str, Literal["opened", "won", "lost"]] = {
+    "disputed": "opened",
+    "dispute_won": "won",
+    "dispute_lost": "lost",
+}
 
 log = structlog.get_logger("callmeter")
 
 
-class StripeWebhooks:
-    """Takes in Stripe's events, of all agencies."""
+class NoEndpoint(CallmeterError):
+    """Nobody takes webhooks in there."""
+
+
+class Webhooks:
+    """Takes in the events of gateways."""
 
     def __init__(self, settings: Settings) -> None:
         """Nothing is connected before `open`."""
@@ -94,63 +111,118 @@ class StripeWebhooks:
         await self._requests.close()
         await self._links.close()
 
-    async def take(self, body: bytes, signature: str) -> Outcome:
+    async def take(self, gateway: str, agency_id: str | None, body: bytes, headers: Mapping[str, str]) -> Outcome:
         """Take in a webhook; when this returns, the broker has acknowledged what came of it.
 
         Args:
+            gateway: whose webhook it is, by the endpoint.
+            agency_id: whose gateway it is; None for Stripe, whose events say whose they are.
             body: as it came in.
-            signature: of the header ``Stripe-Signature``.
+            headers: of the HTTP request; names in lower case.
 
         Raises:
-            WebhookRefused: it is not signed by Stripe, too old, or about another agency's request.
+            NoEndpoint: there is no such gateway, or the agency is not linked to it.
+            WebhookRefused: it is not signed by the gateway, too old, or about another agency's request.
             Unavailable: it cannot be taken now; it has to come again.
         """
         outcome = "unavailable"
         try:
-            event = parse_event(body, signature, self._settings.stripe_webhook_secret)
             async with asyncio.timeout(LONGEST_S):
-                told: Outcome = "not_ours" if event is None else await self._take(event)
+                event = await self._parsed(gateway, agency_id, body, headers)
+                told: Outcome = "not_ours" if event is None else await self._take(gateway, agency_id, event)
             outcome = told
             return told
+        except NoEndpoint:
+            # Of what anybody may ask for there are no counters.
+            gateway, outcome = "none", "refused"
+            raise
         except WebhookRefused:
             outcome = "refused"
             raise
         except TimeoutError:
-            raise Unavailable(f"the broker or Stripe did not answer within {LONGEST_S:g} s") from None
+            raise Unavailable(f"the broker or the gateway did not answer within {LONGEST_S:g} s") from None
         finally:
-            GATEWAY_EVENTS.labels("stripe", outcome).inc()
+            GATEWAY_EVENTS.labels(gateway, outcome).inc()
 
-    async def _take(self, event: GatewayEvent) -> Outcome:
+    async def _parsed(
+        self, gateway: str, agency_id: str | None, body: bytes, headers: Mapping[str, str]
+    ) -> GatewayEvent | None:
+        """What a webhook tells; its gateway has looked at its signature. Everything that is known is up to now then."""
+        if gateway == STRIPE and agency_id is None:
+            event = parse_event(body, headers.get(SIGNATURE, ""), self._settings.stripe_webhook_secret)
+            await self._catch_up()
+            return event
+        if gateway in gateways():
+            await self._catch_up()
+        if gateway == STRIPE or agency_id is None or self._links.name_of(agency_id) != gateway:
+            raise NoEndpoint(
+                "webhooks come to /webhooks/stripe, or to /webhooks/GATEWAY/AGENCY of an agency that is linked to the "
+                "gateway"
+            )
         try:
-            await self._refresh()
-        except (CallmeterError, KafkaError) as problem:
+            return self._links.gateway_of(agency_id).parse_webhook(body, headers)
+        except (WebhookRefused, Unavailable):
+            raise
+        except CallmeterError as problem:
             raise Unavailable(str(problem)) from None
-        if event.kind not in STATUSES and self._requests.find(event) is None:
+        except Exception as defect:
+            log.error("a gateway has a defect", agency=agency_id, gateway=gateway, exc_info=defect)
+            raise Unavailable(f"a defect of the gateway {gateway}: {defect!r}") from None
+
+    async def _take(self, gateway: str, agency_id: str | None, event: GatewayEvent) -> Outcome:
+        request = self._requests.find(event, gateway, agency_id)
+        if request is None and event.kind not in STATUSES and gateway == STRIPE:
             located = await self._located(event)
             if located is None:
                 return "not_ours"
             event = located
-        request = self._requests.find(event)
-        self._check_account(event, request)
+            request = self._requests.find(event, gateway, agency_id)
+        self._check_account(gateway, agency_id, event, request)
         if request is None:
-            return await self._take_unknown(event)
+            return await self._take_unknown(gateway, event)
         if event.correction_id is not None:
             await self._wait_for_own(event, request)
         if self._is_known(event, request):
             return "known"
-        if event.kind == "disputed":
-            log.warning(
-                "a payment is disputed",
-                agency=request.agency_id,
-                payment_request=request.payment_request_id,
-                amount_micros=event.amount_micros,
-                reason=event.note,
-                event_id=event.event_id,
-            )
-            return "noted"
-        content = request_of(request)
-        await self._write(self._settled(event, content) if event.kind in STATUSES else self._corrected(event, content))
+        await self._write(*await self._before(event, request), self._fact(gateway, event, request_of(request)))
         return "told"
+
+    async def _before(self, event: GatewayEvent, request: KnownRequest) -> list[Fact]:
+        """What the gateway did before this, as far as it was not told: facts must come in its order.
+
+        A credit note of an open request takes off something; of a paid one it cannot. And only what was paid goes back.
+        """
+        credited = event.kind == "paid" and event.credited_micros > 0
+        goes_back = event.kind in ("refunded", "dispute_lost") and request.status in OPEN
+        gateway = self._gateway_of(event, request) if credited or goes_back else None
+        if not isinstance(gateway, Listing):
+            return []
+        ours, facts = request_of(request), []
+        try:
+            async for theirs in gateway.requests(request.external_id or event.external_id):
+                for document in theirs.documents:
+                    fact = document_fact(ours, theirs, document)
+                    if document.kind == "credit_note" and not self._requests.has(
+                        request.account_id, fact["payment_request_id"]
+                    ):
+                        facts.append(fact)
+                if goes_back and theirs.status == "paid":
+                    paid = event._replace(kind="paid", at=theirs.at or event.at, note=None)
+                    facts.append(self._fact(request.gateway, paid, ours))
+        except Unavailable:
+            raise
+        except CallmeterError as problem:
+            raise Unavailable(str(problem)) from None
+        return facts
+
+    def _gateway_of(self, event: GatewayEvent, request: KnownRequest) -> Gateway | None:
+        """The gateway that asked for a request, None where its agency is linked otherwise by now."""
+        link = self._links.link_of(request.agency_id)
+        if link is None or link.gateway != request.gateway:
+            return None
+        if event.external_account and link.options.get("account") != event.external_account:
+            return None
+        return self._links.gateway_of(request.agency_id)
 
     async def _wait_for_own(self, event: GatewayEvent, request: KnownRequest) -> None:
         """Who had the gateway make a document is about to write it down, and knows by whom and why: he goes first."""
@@ -172,13 +244,18 @@ class StripeWebhooks:
         finally:
             await gateway.close()
 
-    def _check_account(self, event: GatewayEvent, request: KnownRequest | None) -> None:
+    def _check_account(
+        self, gateway: str, agency_id: str | None, event: GatewayEvent, request: KnownRequest | None
+    ) -> None:
         """See that the event comes from where the request was asked.
 
         Raises:
             WebhookRefused: it does not.
         """
-        if request is not None and request.external_id is not None:
+        if agency_id is not None:
+            right = request is None or (request.agency_id, request.gateway) == (agency_id, gateway)
+            right = right and event.agency_id in (None, agency_id)
+        elif request is not None and request.external_id is not None:
             right = request.external_id == event.external_id
         elif event.identity is None:
             return
@@ -189,16 +266,19 @@ class StripeWebhooks:
         if not right:
             log.error(
                 "a webhook is refused: it is about another account's request",
+                gateway=gateway,
+                agency=agency_id,
                 external_account=event.external_account,
                 external_id=event.external_id,
                 identity=event.identity,
                 event_id=event.event_id,
             )
             raise WebhookRefused(
-                f"{event.external_id} of {event.external_account} is not what {event.identity} was asked with"
+                f"{event.external_id} of {event.external_account or agency_id} is not what {event.identity} was asked "
+                "with"
             )
 
-    async def _take_unknown(self, event: GatewayEvent) -> Outcome:
+    async def _take_unknown(self, gateway: str, event: GatewayEvent) -> Outcome:
         """What carries our metadata becomes a dead letter; anything else is the agency's own business."""
         account_id, agency_id = event.account_id, event.agency_id
         if event.identity is None or not account_id or not agency_id:
@@ -216,51 +296,39 @@ class StripeWebhooks:
             "payment_request_id": event.identity.removeprefix(f"{account_id}/"),
             "currency": event.currency,
         }
-        if event.kind != "disputed":
-            await self._write(
-                self._settled(event, request) if event.kind in STATUSES else self._corrected(event, request)
-            )
+        await self._write(self._fact(gateway, event, request))
         return "unknown_request"
 
     def _is_known(self, event: GatewayEvent, request: KnownRequest) -> bool:
         """Whether there is nothing new in an event."""
-        if event.kind == "disputed":
-            return False
+        if event.kind in DISPUTES:
+            known = self._requests.status_of(request.account_id, f"dispute:{event.document_id or event.event_id}")
+            return known is not None and (known != "opened" or event.kind == "disputed")
         if event.kind not in STATUSES:
-            return self._requests.has(
-                request.account_id, self._corrected(event, request_of(request))["payment_request_id"]
-            )
+            fact = self._fact(request.gateway, event, request_of(request))
+            return self._requests.has(request.account_id, fact["payment_request_id"])
         # Who pays late pays all the same, and what was canceled and is paid has to be looked at.
         return request.status == event.kind or (event.kind != "paid" and request.status not in OPEN)
 
-    def _corrected(self, event: GatewayEvent, request: dict[str, Any]) -> Fact:
+    def _fact(self, gateway: str, event: GatewayEvent, request: dict[str, Any]) -> Fact:
+        """What an event tells of a request, as a fact. The log takes no time that is still to come."""
+        at = min(event.at, datetime.now(UTC))
+        own = event.document_id or event.event_id
+        said: dict[str, Any] = {"actor": gateway, "reference": event.external_id, "note": event.note}
+        if event.kind in STATUSES:
+            status = STATUSES[event.kind]
+            return settled(request, status, at, settling_id(request["payment_request_id"], status), **said)
+        if event.kind in DISPUTES:
+            return disputed(request, own, DISPUTES[event.kind], event.amount_micros, at, **said)
         kind: Literal["credit_note", "refund"] = "credit_note" if event.kind == "credited" else "refund"
-        fact_id = document_fact_id(kind, event.document_id or event.event_id, event.correction_id)
-        fact = corrected(
-            request,
-            kind,
-            event.amount_micros,
-            self._at(event),
-            fact_id,
-            actor="stripe",
-            reference=event.external_id,
-            note=event.note,
-        )
+        fact_id = document_fact_id(kind, own, event.correction_id)
+        fact = corrected(request, kind, event.amount_micros, at, fact_id, **said)
         return {**fact, "tax_micros": event.tax_micros, "external_id": event.document_id}
 
-    def _settled(self, event: GatewayEvent, request: dict[str, Any]) -> Fact:
-        status = STATUSES[event.kind]
-        fact_id = settling_id(request["payment_request_id"], status)
-        return settled(request, status, self._at(event), fact_id, "stripe", event.external_id, event.note)
-
-    def _at(self, event: GatewayEvent) -> datetime:
-        """When it happened; the log takes no time that is still to come."""
-        return min(event.at, datetime.now(UTC))
-
-    async def _write(self, fact: Fact) -> None:
+    async def _write(self, *facts: Fact) -> None:
         try:
             producer = await self._ready_producer()
-            await producer.publish(fact)
+            await producer.publish(*facts)
         except CallmeterError as problem:
             # A producer that failed once fails for ever.
             await self._drop_producer()
@@ -277,6 +345,12 @@ class StripeWebhooks:
         if producer is not None:
             error = CallmeterError("dropped")
             await producer.__aexit__(CallmeterError, error, None)
+
+    async def _catch_up(self) -> None:
+        try:
+            await self._refresh()
+        except (CallmeterError, KafkaError) as problem:
+            raise Unavailable(str(problem)) from None
 
     async def _refresh(self) -> None:
         await self._links.refresh()

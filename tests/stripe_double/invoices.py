@@ -6,15 +6,15 @@ inclusive, and a tax of nothing from a tax that was reckoned.
 
 from __future__ import annotations
 
-from typing import Any
-
 from tests.stripe_double.description import Refused
 from tests.stripe_double.state import Account, Object
 
 # In thousandths.
 TAX_RATES = {"US": 89, "DE": 190, "GB": 200, "CA": 130, "JP": 100}
 THREE_DECIMALS = ("bhd", "jod", "kwd", "omr", "tnd")
-PAYS = "pm_card_visa"
+# A charge by the second one is disputed at once.
+PAYS, PAYS_AND_DISPUTES = "pm_card_visa", "pm_card_createDispute"
+EVIDENCE = {"winning_evidence": "won", "losing_evidence": "lost"}
 RETRY_S = 3 * 86_400
 
 
@@ -197,13 +197,16 @@ def pay(account: Account, invoice: Object, given: Object) -> Object:
         )
     invoice["attempted"] = True
     invoice["attempt_count"] += 1
-    if method != PAYS:
+    if method not in (PAYS, PAYS_AND_DISPUTES):
         invoice["next_payment_attempt"] = account.now() + RETRY_S if account.retries else None
         account.tell("invoice.payment_failed", shown(account, invoice))
         raise Refused(
             402, "Your card was declined.", "card_error", code="card_declined", decline_code="generic_decline"
         )
-    return _paid(account, invoice, left, out_of_band=False)
+    _paid(account, invoice, left, out_of_band=False)
+    if method == PAYS_AND_DISPUTES:
+        dispute(account, invoice)
+    return invoice
 
 
 def _paid(account: Account, invoice: Object, amount: int, out_of_band: bool) -> Object:
@@ -409,19 +412,47 @@ def create_refund(account: Account, given: Object) -> Object:
     return made
 
 
-def dispute(account: Account, invoice: Object) -> None:
-    """The customer's bank takes the money back: an event, as of a charge that is disputed."""
+def dispute(account: Account, invoice: Object, amount: int | None = None) -> Object:
+    """The customer's bank wants the money of a charge back, all of it unless told."""
     payment = next(one for one in account.payments.values() if one["invoice"] == invoice["id"])
-    of: dict[str, Any] = {
+    made: Object = {
         "id": account.new_id("dp"),
         "object": "dispute",
-        "amount": payment["amount_paid"],
+        "amount": payment["amount_paid"] if amount is None else amount,
+        "balance_transactions": [],
+        "charge": payment["payment"]["payment_intent"].replace("pi_", "ch_"),
+        "created": account.now(),
         "currency": payment["currency"],
+        "enhanced_eligibility_types": [],
+        "evidence": {"enhanced_evidence": {}},
+        "evidence_details": {
+            "due_by": account.now() + 7 * 86_400,
+            "enhanced_eligibility": {},
+            "has_evidence": False,
+            "past_due": False,
+            "submission_count": 0,
+        },
+        "is_charge_refundable": False,
+        "livemode": False,
+        "metadata": {},
         "payment_intent": payment["payment"]["payment_intent"],
         "reason": "fraudulent",
         "status": "needs_response",
     }
-    account.tell("charge.dispute.created", of)
+    account.disputes[made["id"]] = made
+    account.tell("charge.dispute.created", made)
+    return made
+
+
+def submit_evidence(account: Account, dispute: Object, evidence: Object) -> None:
+    """``POST /v1/disputes/{dispute}``: Stripe's words for tests decide it."""
+    close_dispute(account, dispute, EVIDENCE.get(evidence.get("uncategorized_text", ""), "under_review"))
+
+
+def close_dispute(account: Account, dispute: Object, status: str) -> None:
+    """The bank has decided: ``won`` or ``lost``."""
+    dispute["status"] = status
+    account.tell("charge.dispute.closed", dispute)
 
 
 def _list(data: list[Object], url: str) -> Object:

@@ -206,10 +206,23 @@ class StripeDouble:
             case "get", "/v1/credit_notes":
                 own = [one for one in account.credit_notes.values() if given.get("invoice") in (None, one["invoice"])]
                 return page(own, given, path)
+            case "get", "/v1/credit_notes/{id}":
+                return account.find("credit note", account.credit_notes, names["id"])
             case "post", "/v1/credit_notes":
                 return invoices.create_credit_note(account, given)
             case "get", "/v1/refunds":
-                return page(account.refunds.values(), given, path)
+                intent = given.get("payment_intent")
+                refunds = [one for one in account.refunds.values() if intent in (None, one["payment_intent"])]
+                return page(refunds, given, path)
+            case "get", "/v1/disputes":
+                intent = given.get("payment_intent")
+                disputes = [one for one in account.disputes.values() if intent in (None, one["payment_intent"])]
+                return page(disputes, given, path)
+            case _, "/v1/disputes/{dispute}":
+                dispute = account.find("dispute", account.disputes, names["dispute"])
+                if given.get("submit"):
+                    invoices.submit_evidence(account, dispute, given["evidence"])
+                return dispute
             case "post", "/v1/refunds":
                 return invoices.create_refund(account, given)
             case "get", "/v1/invoices":

@@ -30,7 +30,8 @@ class Account:
         currencies: that its country can be paid in.
         retries: whether a declined charge is tried again by Stripe.
         discount_percent: what every invoice is less, as by a coupon of the agency's own.
-        customers, tax_ids, invoices, items, credit_notes, refunds, registrations, payments: by id, oldest first.
+        customers, tax_ids, invoices, items, credit_notes, refunds, disputes, registrations, payments: by id, oldest
+            first.
         events: what happened, oldest first.
     """
 
@@ -52,6 +53,7 @@ class Account:
     items: dict[str, Object] = field(default_factory=dict)
     credit_notes: dict[str, Object] = field(default_factory=dict)
     refunds: dict[str, Object] = field(default_factory=dict)
+    disputes: dict[str, Object] = field(default_factory=dict)
     registrations: dict[str, Object] = field(default_factory=dict)
     payments: dict[str, Object] = field(default_factory=dict)
     events: list[Object] = field(default_factory=list)

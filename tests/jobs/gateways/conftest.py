@@ -98,7 +98,11 @@ async def at_double(double: StripeDouble, agency: Account) -> AsyncIterator[Plac
 async def place(double: StripeDouble, agency: Account) -> AsyncIterator[Place]:
     """The agency's account: at the sandbox if there is a key for it, otherwise at the double."""
     key, account = os.environ.get("STRIPE_TEST_KEY"), os.environ.get("STRIPE_TEST_ACCOUNT")
-    there = _place(Settings(stripe_key=key), key, account, {}) if key and account else _at_double(double, agency)
+    if key and account:
+        # Events are signed here, so the secret is ours.
+        there = _place(Settings(stripe_key=key, stripe_webhook_secret=WEBHOOK_SECRET), key, account, {})
+    else:
+        there = _at_double(double, agency)
     async for place in there:
         yield place
 

@@ -127,6 +127,26 @@ async def test_what_is_rejected_is_failed_with_its_reason() -> None:
     await courier.stop()
 
 
+async def test_what_is_rejected_is_not_tried_again_until_the_log_tells_that_it_failed() -> None:
+    def answer(one: Request) -> ExternalRequest:
+        # It gets its number while it is asked for.
+        courier.take(request("r", number="2026-000001"))
+        raise Rejected("we do not sell there")
+
+    office = Office(Told(answer))
+    courier = Courier("acme", office)  # type: ignore[arg-type]
+    courier.take(request("r"))
+    await until_written(office, 1)
+    # And falls due before the log tells.
+    courier.take(request("r", number="2026-000001", status="overdue"))
+    courier.take(request("other"))
+    await wait_until(lambda: "other" in office.gateway.asked, timeout=10)
+    courier.take(request("r", number="2026-000001", status="failed"))
+    await until_written(office, 2)
+    assert (office.gateway.asked, courier.waiting) == (["r", "other"], 0)
+    await courier.stop()
+
+
 async def test_a_request_that_is_canceled_while_it_is_asked_for_is_canceled_outside() -> None:
     office = Office(Told(lambda one: ExternalRequest("ext")))
     courier = Courier("acme", office)  # type: ignore[arg-type]

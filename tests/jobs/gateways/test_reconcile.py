@@ -93,6 +93,23 @@ def test_credits_come_before_the_payment_and_refunds_after_it() -> None:
     assert kinds([ours("paid"), *documents], listed) == []
     assert kinds([ours("paid"), *documents], theirs("paid")) == [("credit_note", []), ("refund", [])]
     assert kinds([ours()], theirs("canceled", documents=(credit,))) == [("credit_note", ["payment_request.corrected"])]
+    # Here it was paid as a whole: that is no more to be credited.
+    assert kinds([ours("paid")], theirs("paid", documents=(credit,))) == [("credit_note", [])]
+
+
+@pytest.mark.parametrize("here", [None, "opened", "won", "lost"])
+@pytest.mark.parametrize("there", [None, "opened", "won", "lost"])
+def test_disputes_are_brought_up_to_the_banks_decision(here: str | None, there: Any) -> None:
+    dispute = ListedDocument("dispute", "dp_1", None, 1_000_000, 0, AT, "Disputed: fraudulent", there)
+    listed = theirs("paid", documents=(dispute,) if there else ())
+    document = {"payment_request_id": "dispute:dp_1", "kind": "dispute", "disputed_micros": 1_000_000}
+    known = {**ours(here or "", "dp_1"), **document, "corrects": ours()["payment_request_id"]}
+    found = kinds([ours("paid"), *([known] if here else [])], listed)
+    if here == there:
+        assert found == []
+    else:
+        repaired = there is not None and here in (None, "opened")
+        assert found == [("dispute", [there] if repaired else [])]
 
 
 async def test_long_lists_are_read_to_their_end_whatever_fails_meanwhile(
@@ -138,6 +155,8 @@ async def test_what_webhooks_never_brought_is_repaired_and_the_rest_is_left(
     invoices.create_credit_note(agency, {"invoice": invoice["credited"]["id"], "amount": 5_336})
     note = {"invoice": invoice["refunded"]["id"], "amount": 100, "refund_amount": 100}
     invoices.create_credit_note(agency, note)
+    lost = invoices.dispute(agency, invoice["refunded"], 300)
+    lost["status"] = "lost"
     payment = next(one for one in agency.payments.values() if one["invoice"] == invoice["refunded"]["id"])
     intent = payment["payment"]["payment_intent"]
     plain = invoices.create_refund(agency, {"payment_intent": intent, "amount": 200})
@@ -150,10 +169,11 @@ async def test_what_webhooks_never_brought_is_repaired_and_the_rest_is_left(
         ("credited", "credit_note"),
         ("refunded", "status"),
         ("refunded", "refund"),
+        ("refunded", "dispute"),
         ("gone", "missing_outside"),
     }
     code, found = run("--repair")
-    assert (code, len(found["repaired"]), [one["kind"] for one in found["left"]]) == (1, 6, ["missing_outside"])
+    assert (code, len(found["repaired"]), [one["kind"] for one in found["left"]]) == (1, 7, ["missing_outside"])
     by_account = {
         one["account_id"].split("-")[0]: one["status"]
         for one in await requests_of(pipeline, 6, agency_id=own, kind="cycle")
@@ -166,10 +186,11 @@ async def test_what_webhooks_never_brought_is_repaired_and_the_rest_is_left(
         "gone": "pending",
         "same": "pending",
     }
-    refunds = await requests_of(pipeline, 2, agency_id=own, kind="refund")
+    refunds = await requests_of(pipeline, 3, agency_id=own, kind="refund")
     assert {(one["external_id"], one["total_micros"]) for one in refunds} == {
         (next(reversed(agency.credit_notes)), -1_000_000),
         (plain["id"], -2_000_000),
+        (lost["id"], -3_000_000),
     }
     assert run("--repair") == (1, {**found, "repaired": []})
     assert [one for one in await read_values(pipeline, "dead-letters") if one.get("agency_id") == own] == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 import time
 import uuid
@@ -75,9 +74,9 @@ async def ask_api(settings: Settings, method: str, path: str, **how: Any) -> tup
         return 0, None
 
 
-async def post(settings: Settings, body: bytes, signature: str) -> tuple[int, Any]:
+async def post(settings: Settings, body: bytes, signature: str, path: str = "/webhooks/stripe") -> tuple[int, Any]:
     headers = {"Stripe-Signature": signature}
-    return await ask_api(settings, "POST", "/webhooks/stripe", data=body, headers=headers)
+    return await ask_api(settings, "POST", path, data=body, headers=headers)
 
 
 async def tell(settings: Settings, event: Event) -> str:
@@ -190,17 +189,15 @@ async def test_refunds_of_ours_of_stripes_and_lost_disputes_are_documents_once(
     await gateway.close()
     intent = next(iter(agency.payments.values()))["payment"]["payment_intent"]
     by_hand = invoices.create_refund(agency, {"payment_intent": intent, "amount": 200})
-    invoices.dispute(agency, invoice)
-    (opened,) = events(agency, "charge.dispute.created")
-    lost = copy.deepcopy(opened)
-    lost |= {"type": "charge.dispute.closed", "id": "evt_lost"}
-    lost["data"]["object"] |= {"status": "lost", "amount": 300}
+    disputed = invoices.dispute(agency, invoice, 300)
+    invoices.close_dispute(agency, disputed, "lost")
+    (opened,), (lost,) = events(agency, "charge.dispute.created"), events(agency, "charge.dispute.closed")
     (credited,), (of_note, plain) = events(agency, "credit_note.created"), events(agency, "refund.created")
     for event, outcome in (
         (of_note, "not_ours"),
         (credited, "told"),
         (plain, "told"),
-        (opened, "noted"),
+        (opened, "told"),
         (lost, "told"),
     ):
         assert await tell(pipeline, event) == outcome, event["type"]
@@ -208,11 +205,86 @@ async def test_refunds_of_ours_of_stripes_and_lost_disputes_are_documents_once(
     assert {(one["payment_request_id"], one["total_micros"]) for one in refunds} == {
         ("refund:f1", -1_000_000),
         (f"refund:{by_hand['id']}", -2_000_000),
-        (f"refund:{opened['data']['object']['id']}", -3_000_000),
+        (f"refund:{disputed['id']}", -3_000_000),
     }
     assert {one["corrects"] for one in refunds} == {request["payment_request_id"]}
-    for event in (credited, plain, lost):
+    for event in (credited, plain, opened, lost):
         assert await tell(pipeline, event) == "known"
+    assert await letters_of(pipeline, own) == []
+
+
+async def test_disputes_are_documents_in_any_order_and_the_agency_is_warned_once(
+    pipeline: Settings, agency: AtStripe
+) -> None:
+    own, request = await asked(pipeline, agency, collection="charge")
+    await requests_of(pipeline, agency_id=own, status="paid")
+    invoice = agency.invoices[request["external_id"]]
+    first, second = invoices.dispute(agency, invoice, 1_000), invoices.dispute(agency, invoice, 2_000)
+    invoices.close_dispute(agency, first, "won")
+    invoices.close_dispute(agency, second, "lost")
+    opened, closed = events(agency, "charge.dispute.created"), events(agency, "charge.dispute.closed")
+    assert [await tell(pipeline, event) for event in (opened[0], closed[1])] == ["told", "told"]
+    (lost,) = await requests_of(pipeline, agency_id=own, kind="dispute", status="lost")
+    assert [await tell(pipeline, event) for event in (opened[1], opened[0], closed[0])] == ["known", "known", "told"]
+    (won,) = await requests_of(pipeline, agency_id=own, kind="dispute", status="won")
+    assert [await tell(pipeline, event) for event in (opened[0], closed[0], closed[1])] == ["known"] * 3
+    assert [(one["status"], one["actor"], one["reference"], one["note"]) for one in won["changes"]] == [
+        ("opened", "stripe", request["external_id"], "Disputed: fraudulent"),
+        ("won", "stripe", request["external_id"], "Dispute won: fraudulent"),
+    ]
+    assert (won["disputed_micros"], won["external_id"]) == (10_000_000, first["id"])
+    assert [one["status"] for one in lost["changes"]] == ["lost"]
+    (back,) = await requests_of(pipeline, agency_id=own, kind="refund")
+    assert (back["external_id"], back["paid_micros"]) == (second["id"], -20_000_000)
+    alerts = [one for one in await read_values(pipeline, "alerts") if one["agency_id"] == own]
+    assert [(one["type"], one["used"], one["limit"]) for one in alerts] == [
+        ("dispute", 10_000_000, 49_000_000),
+        ("dispute", 20_000_000, 49_000_000),
+    ]
+    shown = command(pipeline, "requests", "show", request["payment_request_id"], "--account", request["account_id"])
+    for text in ("dispute 10.00 opened", "dispute 10.00 won", "dispute 20.00 lost", "refund 20.00"):
+        assert text in shown.stdout, shown.stdout
+    assert command(pipeline, "gateway", "reconcile", own).returncode == 0
+    assert await letters_of(pipeline, own) == []
+
+
+async def test_credits_before_the_payment_come_first_though_their_webhook_comes_later(
+    pipeline: Settings, agency: AtStripe
+) -> None:
+    own, request = await asked(pipeline, agency)
+    invoice = agency.invoices[request["external_id"]]
+    invoices.create_credit_note(agency, {"invoice": invoice["id"], "amount": 1_000, "memo": "Goodwill"})
+    invoices.pay(agency, invoice, {"payment_method": "pm_card_visa"})
+    assert await tell(pipeline, events(agency, "invoice.paid")[0]) == "told"
+    (paid,) = await requests_of(pipeline, agency_id=own, status="paid", kind="cycle")
+    assert await tell(pipeline, events(agency, "credit_note.created")[0]) == "known"
+    assert (paid["credited_micros"], paid["paid_micros"]) == (10_000_000, 39_000_000)
+    # After the payment it is the difference that goes back, and no more than that.
+    given = {"invoice": invoice["id"], "amount": 3_900, "refund_amount": 3_900}
+    invoices.create_credit_note(agency, given)
+    assert await tell(pipeline, events(agency, "credit_note.created")[1]) == "told"
+    (back,) = await requests_of(pipeline, agency_id=own, kind="refund")
+    assert back["paid_micros"] == -39_000_000
+    more = command(pipeline, "requests", "refund", request["payment_request_id"], "--account", request["account_id"])
+    assert (more.returncode, "illegal_change" in more.stderr) == (1, True)
+    assert command(pipeline, "gateway", "reconcile", own).returncode == 0
+    assert await letters_of(pipeline, own) == []
+
+
+async def test_what_goes_back_before_the_payment_is_told_brings_the_payment_along(
+    pipeline: Settings, agency: AtStripe
+) -> None:
+    own, request = await asked(pipeline, agency)
+    invoice = agency.invoices[request["external_id"]]
+    invoices.pay(agency, invoice, {"payment_method": "pm_card_visa"})
+    given = {"invoice": invoice["id"], "amount": 1_000, "out_of_band_amount": 1_000}
+    invoices.create_credit_note(agency, given)
+    assert await tell(pipeline, events(agency, "credit_note.created")[0]) == "told"
+    (paid,) = await requests_of(pipeline, agency_id=own, status="paid", kind="cycle")
+    assert await tell(pipeline, events(agency, "invoice.paid")[0]) == "known"
+    (back,) = await requests_of(pipeline, agency_id=own, kind="refund")
+    assert (paid["paid_micros"], back["paid_micros"]) == (49_000_000, -10_000_000)
+    assert await letters_of(pipeline, own) == []
 
 
 async def test_refunds_and_credits_by_command_are_carried_out_at_stripe_once(
@@ -360,6 +432,9 @@ async def test_what_is_not_stripes_too_old_or_too_large_is_refused(pipeline: Set
     assert (status, str(MOST_BODY_BYTES) in answer["error"]) == (413, True)
     assert (await ask_api(pipeline, "GET", "/health"))[0] == 200
     assert (await ask_api(pipeline, "GET", "/webhooks/stripe"))[0] == 405
+    for path in ("/webhooks/nothing", "/webhooks/manual", f"/webhooks/stripe/{agency.id}", "/webhooks/post/acme"):
+        status, answer = await post(pipeline, body, signature, path)
+        assert (status, "/webhooks/GATEWAY/AGENCY" in answer["error"]) == (404, True)
 
 
 @pytest.mark.slow
