@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -38,6 +38,7 @@ def register(app: typer.Typer) -> None:
     group.command("cancel")(cancel)
     group.command("credit")(credit)
     group.command("refund")(refund)
+    group.command("dispute")(dispute)
     app.add_typer(group, name="requests")
 
 
@@ -197,6 +198,54 @@ def refund(
     The gateway that the request was asked by gives it back. Where there is none, or with --outside, somebody else has.
     """
     _correct("refund", request, amount, description, account, reference, note, actor, at, id, outside, json)
+
+
+def dispute(
+    request: Id,
+    dispute: Annotated[str, typer.Argument(metavar="DISPUTE", help="The id that the bank, or gateway, gave it.")],
+    status: Annotated[
+        str, typer.Option(help="opened, won (nothing goes back) or lost (the money went back).")
+    ] = "opened",
+    amount: AmountOption = None,
+    account: AccountOption = None,
+    reference: Reference = None,
+    note: Note = None,
+    actor: ActorOption = None,
+    at: AtOption = None,
+    json: output.JsonOption = False,
+) -> None:
+    """Say that the payer's bank wants money back, or how it decided; what is lost is a refund, too. Safe to repeat.
+
+    Stripe's disputes are told by its webhooks. Without --amount it is what the dispute was opened with, or all that was
+    paid and not refunded.
+    """
+    import uvloop
+
+    from catalogue.facts import check_fact_id
+    from catalogue.spelling import micros_text
+    from jobs.requests import disputed, find_request, read_corrections
+    from streams.errors import Refused
+
+    _one_of("--status", status, ("opened", "won", "lost"))
+    settings = output.settings()
+    dispute_id, when = check_fact_id(dispute), time_of(at, "UTC")
+    found: Request = uvloop.run(find_request(settings, request, account))
+    if not found["account_id"]:
+        raise Refused("illegal_change: requests of the platform to agencies have no disputes")
+    request_id, currency = found["payment_request_id"], found["currency"]
+    if amount is not None:
+        micros = _amount("--amount", amount, currency)
+    else:
+        documents = uvloop.run(read_corrections(settings, found))
+        known = next((one for one in documents if one["payment_request_id"] == f"dispute:{dispute_id}"), None)
+        left = found["paid_micros"] + sum(one["paid_micros"] for one in documents)
+        micros = known["disputed_micros"] if known else left
+    if micros <= 0:
+        raise Refused(f"illegal_change: payment request {request_id} is {found['status']}: give the --amount")
+    said = actor or _user(), reference, note
+    fact = disputed(found, dispute_id, cast(Any, status), micros, when, *said)
+    written = uvloop.run(write(settings, found["account_id"], fact["fact_id"], lambda _: fact))
+    show(written, f"dispute {dispute_id} of {micros_text(micros, currency)} for {request_id} is {status}", json)
 
 
 def _settle(

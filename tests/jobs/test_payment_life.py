@@ -73,6 +73,33 @@ async def test_past_due_blocked_and_paid(pipeline: Settings) -> None:
     assert "more than the 0 of" in refused(pipeline, "refund", name, "--amount", "1.00")
 
 
+async def test_a_dispute_is_told_by_command_and_what_is_lost_went_back(pipeline: Settings) -> None:
+    (request,) = await asked(pipeline, "doubts", count=1)
+    name, told = request["payment_request_id"], ("--actor", "jane", "--note", "never ordered")
+    assert "give the --amount" in refused(pipeline, "dispute", name, "case-17")
+    run(pipeline, "mark-paid", name)
+    await until_it_is(pipeline, "doubts", "paid")
+    opened = run(pipeline, "dispute", name, "case-17", "--amount", "20.00", *told)
+    assert (opened["sent"], opened["fact"]["status"], opened["fact"]["amount_micros"]) == (True, "opened", 20_000_000)
+
+    async def documents(*expected: tuple[str, str]) -> bool:
+        found = await read_requests(pipeline, account_id="doubts")
+        return {(one["kind"], one["status"]) for one in found if one["corrects"]} == set(expected)
+
+    await wait_until(lambda: documents(("dispute", "opened")))
+    assert run(pipeline, "dispute", name, "case-17", "--amount", "20.00")["sent"] is False
+    # It is about what it was opened with.
+    lost = run(pipeline, "dispute", name, "case-17", "--status", "lost", *told)
+    assert lost["fact"]["amount_micros"] == 20_000_000
+    await wait_until(lambda: documents(("dispute", "lost"), ("refund", "paid")))
+    line = refused(pipeline, "dispute", name, "case-17", "--status", "won")
+    assert line.startswith("error: illegal_change: payment request dispute:case-17 is lost")
+    assert "more than the 29 of" in refused(pipeline, "dispute", name, "other", "--status", "lost", "--amount", "30.00")
+    assert "none of opened, won, lost" in refused(pipeline, "dispute", name, "other", "--status", "drawn")
+    page = command(pipeline, "requests", "show", name).stdout
+    assert "dispute 20.00 opened" in page and "dispute 20.00 lost" in page
+
+
 SHOP = """\
 agencies:
   ag_1: {name: Acme Voice, timezone: UTC, currency: USD}
