@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import msgspec
@@ -36,11 +36,12 @@ class Sizes:
     """How much is measured."""
 
     rate: int = size(5_000, "calls produced a second")
+    high_rate: int = size(10_000, "and the same once more with so many")
     seconds: int = size(15, "how long calls are produced in a round")
     warmup: int = size(3, "seconds at the beginning of a round that do not count")
     accounts: int = size(5_000, "accounts")
     partitions: int = size(4, "partitions of every topic")
-    rounds: int = size(3, "how often it is measured, each with a new worker")
+    rounds: int = size(3, "how often each rate is measured, each time with a new worker")
 
 
 class Identified(msgspec.Struct):
@@ -55,13 +56,14 @@ async def measure(lab: Lab, sizes: Sizes) -> AsyncIterator[Run]:
     with step(f"{sizes.accounts:,} accounts subscribe"):
         await subscribe(settings, sizes.accounts, PLAIN)
     for number in range(1, sizes.rounds + 1):
-        with step(f"round {number} of {sizes.rounds}: {sizes.rate:,} calls/s for {sizes.seconds} s"):
-            async with meter(settings) as running:
-                watched = Watched(settings, sizes)
-                await watched.run(f"round_{number}", running.check)
-        latencies = sorted(took for _, took in watched.arrived)
-        values = {f"p{p} ms": latencies[int(len(latencies) * p / 100)] * 1e3 for p in PERCENTILES}
-        yield Run(f"{sizes.rate:,} calls/s", {**values, "max ms": latencies[-1] * 1e3})
+        for rate in (sizes.rate, sizes.high_rate):
+            with step(f"round {number} of {sizes.rounds}: {rate:,} calls/s for {sizes.seconds} s"):
+                async with meter(settings) as running:
+                    watched = Watched(settings, replace(sizes, rate=rate))
+                    await watched.run(f"round_{number}_{rate}", running.check)
+            latencies = sorted(took for _, took in watched.arrived)
+            values = {f"p{p} ms": latencies[int(len(latencies) * p / 100)] * 1e3 for p in PERCENTILES}
+            yield Run(f"{rate:,} calls/s", {**values, "max ms": latencies[-1] * 1e3})
 
 
 def lines(runs: Sequence[Run]) -> list[str]:
