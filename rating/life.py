@@ -182,6 +182,6 @@ def _check_within(account: Account, at: datetime) -> None:
 
 
 def _check_split(start: datetime, at: datetime) -> None:
-    """Ids are made of starts in whole seconds: no two periods may begin in the same one."""
-    if at.replace(microsecond=0) <= start.replace(microsecond=0):
-        raise Refusal("illegal_change", f"at must be at least a second after the period's start, {start.isoformat()}")
+    """Ids are made of starts: no two periods may begin at the same instant."""
+    if at <= start:
+        raise Refusal("illegal_change", f"at must be after the period's start, {start.isoformat()}")

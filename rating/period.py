@@ -104,8 +104,11 @@ def day_of(at: datetime, zone_name: str) -> tuple[datetime, datetime]:
 
 
 def stamp(at: datetime) -> str:
-    """An instant as it stands in ids, such as ``20261101T000000Z``."""
-    return at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    """An instant as it stands in ids, such as ``20261101T000000Z``; two instants never look the same.
+
+    What is left of a second is told where there is any: ``20261101T000000.250000Z``.
+    """
+    return at.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ" if at.microsecond else "%Y%m%dT%H%M%SZ")
 
 
 def unix_micros(at: datetime) -> int:

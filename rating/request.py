@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from rating.money import micros_text, rounding_to_minor_unit
+from rating.period import stamp
 from rating.terms import Terms
 
 
@@ -104,8 +105,7 @@ Built = tuple[str, str, list[dict[str, Any]]]
 
 
 def _stamp(at: datetime | str) -> str:
-    text = at if isinstance(at, str) else at.isoformat()
-    return text[:19].replace("-", "").replace(":", "") + "Z"
+    return stamp(datetime.fromisoformat(at) if isinstance(at, str) else at)
 
 
 def _cycle_request(event: Mapping[str, Any]) -> Built:

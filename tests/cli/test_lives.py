@@ -153,7 +153,7 @@ async def test_what_would_be_refused_is_not_sent(shop, callmeter):
         ("change-plan acct_1 euro", "wrong_currency: the account is in USD, the terms are in EUR"),
         ("change-plan acct_1 larg", "agency acme has no plan 'larg'; did you mean large?"),
         ("change-plan acct_1 large --when later", "--when must be next_period or now"),
-        ("change-plan acct_1 large --when now --at 2026-08-01", "illegal_change: at must be at least a second after"),
+        ("change-plan acct_1 large --when now --at 2026-08-01", "illegal_change: at must be after the period's start"),
         ("change-plan acct_2 large --when now --at 2026-09-02", "illegal_change: a trial changes at its end"),
         ("resume acct_1 --at 2026-09-02", "illegal_change: "),
         ("pause acct_1 --at 2026-08-01", "illegal_change: at is before the start of the newest open period"),

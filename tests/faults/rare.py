@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tests.oracle.anchored import boundary
+from tests.oracle.anchored import boundary, in_ids
 
 if TYPE_CHECKING:
     from tests.faults.facts import Market
@@ -93,7 +93,7 @@ class RareFacts:
     def _settled(self, rnd: random.Random, account: str, number: int) -> Fact:
         start = datetime.fromisoformat(self._market.subscription(account)["at"])
         zone = self._market.subscription(account)["terms"]["timezone"]
-        stamp = boundary(start, "day", 1, zone, rnd.randrange(2)).strftime("%Y%m%dT%H%M%SZ")
+        stamp = in_ids(boundary(start, "day", 1, zone, rnd.randrange(2)))
         request = f"sub-{account}:{stamp}:{rnd.choice(('cycle', 'usage'))}"
         status = rnd.choice(("paid", "paid", "failed"))
         settled = {"type": "payment_request.settled", "payment_request_id": request, "status": status}

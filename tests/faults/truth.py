@@ -21,6 +21,7 @@ from aiokafka.structs import ConsumerRecord
 
 from streams.topics import FORWARDED_HEADER
 from tests.faults.facts import SENT
+from tests.oracle.anchored import in_ids
 from tests.oracle.book import Account
 from tests.oracle.checks import Fact
 from tests.oracle.compare import comparable
@@ -228,7 +229,7 @@ class PartitionTruth:
 
 def wanted(event: Output) -> Iterable[tuple[str, int]]:
     """The payment request that a billing event calls for: its id, and micros rounded to the minor unit."""
-    stamp = event.get("period_start", "")[:19].replace("-", "").replace(":", "") + "Z"
+    stamp = in_ids(datetime.fromisoformat(event["period_start"])) if "period_start" in event else ""
     match event["type"]:
         case "cycle.opened":
             request = f"{event['subscription_id']}:{stamp}:cycle"

@@ -548,7 +548,7 @@ def lives() -> Iterator[Line]:
     yield change.call("2026-01-14T07:10:00Z", 120, "of the part before: five minutes are left there")
     lower = {**terms, "plan": "starter", "price_micros": 1}
     yield change.fact(
-        "subscription.changed", "2026-01-14T12:00:00.5Z", "in the same second", **sub, when="now", terms=lower
+        "subscription.changed", "2026-01-14T12:00:00Z", "at the same instant", **sub, when="now", terms=lower
     )
     yield change.fact(
         "subscription.changed", "2026-01-14T12:00:01Z", "less: credit is left", **sub, when="now", terms=lower

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.oracle.anchored import in_ids
 from tests.oracle.journal import Journal, Output
 from tests.oracle.platform import Held, Period, begin, lay, settle
 from tests.oracle.wholesale import Wholesale
@@ -241,7 +242,7 @@ class Agencies:
         again = f":{agency.rearmed}" if cap["on"] == "wallet" and agency.rearmed else ""
         value = {
             "type": "agency_cap",
-            "alert_id": f"{agency.agency_id}:{start:%Y%m%dT%H%M%SZ}:{cap['per']}:{cap['name']}:{level}{again}",
+            "alert_id": f"{agency.agency_id}:{in_ids(start)}:{cap['per']}:{cap['name']}:{level}{again}",
             "level": level,
             "account_id": "",
             "agency_id": agency.agency_id,

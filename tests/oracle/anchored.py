@@ -29,6 +29,12 @@ def zone_named(name: str) -> ZoneInfo:
         raise ValueError(f"no time zone {name!r}") from error
 
 
+def in_ids(instant: datetime) -> str:
+    """As ids tell it: `20261101T000000Z`, and with six more digits where it is no whole second."""
+    text = instant.astimezone(UTC).isoformat().removesuffix("+00:00")
+    return text.replace("-", "").replace(":", "") + "Z"
+
+
 def _naive(instant: datetime, zone: str) -> datetime:
     return instant.astimezone(zone_named(zone)).replace(tzinfo=None, fold=0)
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
-from tests.oracle.anchored import zone_named
+from tests.oracle.anchored import in_ids, zone_named
 from tests.oracle.book import Account, Period, Standing
 from tests.oracle.checks import MAX_INTEGER, Fact
 from tests.oracle.cycles import dates
@@ -116,7 +116,7 @@ def _unusual(journal: Journal, account: Account, call: Fact, period: Period, bil
     used = account.hours[hour]
     if used > most:
         account.unusual.add(hour)
-        told = f"{hour:%Y%m%dT%H%M%SZ}"
+        told = in_ids(hour)
         journal.alert(
             account, period, "unusual_usage", 400, call["ended_at"], used, int(most), once_for=told, hour=hour
         )

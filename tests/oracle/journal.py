@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.oracle import named
+from tests.oracle.anchored import in_ids
 from tests.oracle.book import Account, Period, Subscription
 
 Output = dict[str, Any]
@@ -83,7 +84,7 @@ class Journal:
         subscription_id = period.subscription.subscription_id
         value = {
             "type": kind,
-            "alert_id": f"{account.account_id}:{subscription_id}:{period.start:%Y%m%dT%H%M%SZ}:{kind}:{about}",
+            "alert_id": f"{account.account_id}:{subscription_id}:{in_ids(period.start)}:{kind}:{about}",
             "level": level,
             "account_id": account.account_id,
             "agency_id": account.agency_id,

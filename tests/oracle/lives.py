@@ -52,7 +52,7 @@ def changed(journal: Journal, account: Account, fact: Fact) -> None:
     steps = _steps(subscription, at, beyond=False)
     start, _, terms = steps[-1]
     trial = len(steps) == 1 and subscription.in_trial
-    if trial or not cycles.same_rhythm(terms, fact["terms"]) or _second(at) <= _second(start):
+    if trial or not cycles.same_rhythm(terms, fact["terms"]) or at <= start:
         raise Refused("illegal_change", account.account_id)
     check_card(account, fact["terms"])
     newest = _open_until(journal, account, at, beyond=False)
@@ -77,7 +77,7 @@ def resumed(journal: Journal, account: Account, fact: Fact) -> None:
     start, end, _ = steps[-1]
     unpaid = len(steps) > 1 or subscription.periods[-1].paused
     splits = unpaid and at < end
-    if splits and _second(at) <= _second(start):
+    if splits and at <= start:
         raise Refused("illegal_change", account.account_id)
     _open_until(journal, account, at, beyond=True)
     cycles.status(journal, account, at, "trialing" if account.subscription.in_trial else "active")
@@ -156,10 +156,6 @@ def _running(account: Account, fact: Fact) -> Subscription:
 
 def _within(subscription: Subscription, at: datetime) -> bool:
     return subscription.periods[-1].start <= at and (subscription.end is None or at <= subscription.end)
-
-
-def _second(moment: datetime) -> datetime:
-    return moment.replace(microsecond=0)
 
 
 def _credit(account: Account, period: Period, at: datetime) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tests.oracle.anchored import zone_named
+from tests.oracle.anchored import in_ids, zone_named
 
 if TYPE_CHECKING:
     from tests.oracle.book import Account, Period, Today
@@ -84,7 +84,7 @@ def say(journal: Journal, account: Account, at: datetime) -> None:
             assert found is not None
             again = f":{account.rearmed}" if cap["on"] == "wallet" and account.rearmed else ""
             subscription_id = period.subscription.subscription_id
-            start = f"{scope.start:%Y%m%dT%H%M%SZ}"
+            start = in_ids(scope.start)
             value = {
                 "type": "cap",
                 "alert_id": f"{account.account_id}:{subscription_id}:{start}:{cap['per']}:{cap['name']}:{level}{again}",

@@ -1,12 +1,14 @@
 """The core against the independent oracle: 10,000 whole logs, every output compared."""
 
 import os
+from collections import Counter
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from rating.cards import Card, Row
+from rating.request import request_for
 from rating.simulate import simulate
 from tests.oracle import rate_cards
 from tests.oracle.compare import first_difference, smallest
@@ -24,6 +26,18 @@ def outputs_of_core(lines: list[bytes]) -> list[dict[str, Any]]:
 
 def difference(lines: list[bytes]) -> str | None:
     return first_difference(run(lines), outputs_of_core(lines))
+
+
+def asked_twice(lines: list[bytes]) -> list[str]:
+    """Ids of payment requests that more than one event of an account calls for: the second would not be asked for."""
+    ids: Counter[tuple[str, str]] = Counter()
+    for output in outputs_of_core(lines):
+        if output["topic"] == "billing-events":
+            request = request_for(output["value"], lambda currency: 6)
+            if request is not None:
+                ids[output["key"], request["payment_request_id"]] += 1
+                assert len({line["line_id"] for line in request["lines"]}) == len(request["lines"])
+    return [f"{account_id}: {request_id}" for (account_id, request_id), count in ids.items() if count > 1]
 
 
 def report(lines: list[bytes]) -> str:
@@ -46,3 +60,4 @@ def report(lines: list[bytes]) -> str:
 @given(logs())
 def test_simulate_agrees_with_the_oracle(lines: list[bytes]) -> None:
     assert difference(lines) is None, report(lines)
+    assert not asked_twice(lines)

@@ -72,6 +72,10 @@ def test_stamps_are_utc():
     assert stamp(local("2026-11-01T00:00", NEW_YORK)) == "20261101T040000Z"
 
 
+def test_stamps_tell_every_two_instants_apart():
+    assert stamp(datetime(2026, 11, 1, 0, 0, 0, 20, tzinfo=UTC)) == "20261101T000000.000020Z"
+
+
 def test_unix_microseconds_are_exact():
     assert unix_micros(datetime(2026, 11, 3, 10, 15, 36, 500_001, tzinfo=UTC)) == 1_793_700_936_500_001
 
