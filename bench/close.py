@@ -2,7 +2,8 @@
 
 Each account has one plan with a price, made one call beyond its allowance, and is asked for its usage and for the next
 month. What is timed is the command: ``callmeter close --until`` from its start to its end, with one meter and one
-billing job. It ends when every cycle is closed and every request is in ``payment-requests``.
+billing job. It ends when every cycle is closed and every request is in ``payment-requests``. Numbers come a moment
+later; until they are there is told beside it, and a request without one fails the figure.
 """
 
 from __future__ import annotations
@@ -12,19 +13,24 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
+
 from bench.figure import Run, size
-from bench.lab import Lab, step
+from bench.lab import Lab, cost_of, step
 from bench.load import PLAIN, TICK, Filler, call, subscription
-from bench.meter import POLL_S, ROOT, MeterFailed, Role, ends_reader, partitions, role, variables_of
+from bench.meter import ROOT, MeterFailed, Role, partitions, role, variables_of
 from streams.administration import create_topics
 from streams.settings import Settings
 from streams.topics import PAYMENT_REQUESTS
 
 TITLE = "a month is closed: one meter, one billing job, manual payment requests"
 UNTIL = "2026-12-01T00:30:00Z"
+ROLES = ("meter", "billing")
+NUMBER = b'"number":"'
 TERMS: dict[str, Any] = {**PLAIN, "price_micros": 49_000_000, "included_minutes": 1}
 
 
@@ -44,15 +50,34 @@ async def measure(lab: Lab, sizes: Sizes) -> AsyncIterator[Run]:
         for count in (sizes.few, sizes.many):
             settings = lab.settings(partitions=sizes.partitions)
             await create_topics(settings)
-            async with role(settings, "meter") as meter, role(settings, "billing") as billing:
+            async with AsyncExitStack() as stack:
+                meter, billing = [await stack.enter_async_context(role(settings, name)) for name in ROLES]
                 with step(f"{count:,} accounts subscribe, and call once"):
                     await Filler(settings, count).fill(
                         (fact for n in range(count) for fact in ((n, subscription(n, TERMS)), (n, _call(n)))), [TICK]
                     )
-                    await _requests(settings, count, meter, billing)
+                    requests = await stack.enter_async_context(_numbered(settings, meter, billing))
+                    await requests.reach(count)
                 with step(f"round {number} of {sizes.rounds}: {count:,} subscriptions are closed"):
+                    before = [cost_of(one.pid) for one in (meter, billing)]
+                    began = time.perf_counter()
                     seconds = await _close(settings, count)
-            yield Run(f"{count:,} subscriptions", {"s": seconds, "subscriptions/s": count / seconds})
+                    await requests.reach(3 * count)
+                    numbered = time.perf_counter() - began
+                    after = [cost_of(one.pid) for one in (meter, billing)]
+            meter_us, billing_us = (
+                (last.cpu_s - first.cpu_s) / (2 * count) * 1e6 for first, last in zip(before, after, strict=True)
+            )
+            yield Run(
+                f"{count:,} subscriptions",
+                {
+                    "s": seconds,
+                    "subscriptions/s": count / seconds,
+                    "s to numbers": numbered,
+                    "meter CPU us/request": meter_us,
+                    "billing CPU us/request": billing_us,
+                },
+            )
 
 
 def lines(runs: Sequence[Run]) -> list[str]:
@@ -67,14 +92,33 @@ def _call(number: int) -> bytes:
     return call(f"call_{number:027d}", number, 300, number)
 
 
-async def _requests(settings: Settings, count: int, *roles: Role) -> None:
-    """Wait until so many requests are readable; the marker of a transaction takes an offset too."""
-    wanted = partitions(settings, PAYMENT_REQUESTS)
-    async with ends_reader(settings) as reader:
-        while sum((await reader.end_offsets(wanted)).values()) < count:
-            for one in roles:
+class _Numbered:
+    """Requests that have their numbers, as a reader sees them."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, roles: Sequence[Role]) -> None:
+        self._consumer, self._roles = consumer, roles
+        self._known: set[bytes] = set()
+
+    async def reach(self, count: int) -> None:
+        """Wait until there are so many of them."""
+        while len(self._known) < count:
+            for one in self._roles:
                 one.check()
-            await asyncio.sleep(POLL_S)
+            for records in (await self._consumer.getmany(timeout_ms=100)).values():
+                self._known.update(one.key for one in records if NUMBER in one.value)
+        if len(self._known) > count:
+            raise MeterFailed(f"{len(self._known):,} requests are numbered instead of {count:,}")
+
+
+@asynccontextmanager
+async def _numbered(settings: Settings, *roles: Role) -> AsyncIterator[_Numbered]:
+    async with AIOKafkaConsumer(
+        **settings.kafka_client(), isolation_level="read_committed", max_poll_records=5_000
+    ) as consumer:
+        wanted = partitions(settings, PAYMENT_REQUESTS)
+        consumer.assign(wanted)
+        await consumer.seek_to_beginning(*wanted)
+        yield _Numbered(consumer, roles)
 
 
 async def _close(settings: Settings, count: int) -> float:
