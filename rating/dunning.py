@@ -107,13 +107,12 @@ def review_dunning(books: Books, account: Account, reached: datetime, at: dateti
 
 def _banner(books: Books, account: Account, overdue: list[Request], status: str) -> str:
     zone = books.tariffs[account.subscription.terms_id].terms.timezone
-    due, grace = (
-        wall_clock(min(getattr(one, name) for one in overdue), zone).date() for name in ("due_at", "grace_ends_at")
-    )
+    due = wall_clock(min(one.due_at for one in overdue), zone).date()
     amount = micros_text(sum(one.left_micros for one in overdue))
     text = f"{amount} {account.currency} is past due since {due}."
     if status == "blocked":
         return f"{text} The account is blocked until it is paid."
+    grace = wall_clock(min(one.grace_ends_at for one in overdue), zone).date()
     return f"{text} Campaigns are paused until it is paid. From {grace} on the account is blocked."
 
 

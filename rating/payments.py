@@ -284,6 +284,10 @@ def _ask_for_number(books: Books, account: Account, request: Request) -> None:
 def reviewed(
     books: Books, account: Account, fact: PaymentRequestCreated | PaymentRequestDisputed | AboutRequest
 ) -> None:
-    """What every one of these ends with: what is not paid is another matter now, and so may be access."""
-    review_dunning(books, account, books.clock or EPOCH, fact.at)
+    """What every one of these ends with: what is not paid is another matter now, and so may be access.
+
+    A number makes no difference to that.
+    """
+    if not isinstance(fact, PaymentRequestNumbered):
+        review_dunning(books, account, books.clock or EPOCH, fact.at)
     applied(books, account, fact)
