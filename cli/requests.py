@@ -275,30 +275,28 @@ def _settle(
     if found["account_id"]:
         written = uvloop.run(write(settings, found["account_id"], own_id, lambda _: fact))
     else:
-        written = uvloop.run(_settle_of_agency(settings, found, fact))
+        written = uvloop.run(_write_of_agency(settings, found, own_id, lambda _: fact))
     amount = micros_text(found["total_micros"], found["currency"])
     show(written, f"{request_id} of {found['account_id'] or found['agency_id']} ({amount}) is {status}", json)
 
 
-async def _settle_of_agency(settings: Settings, found: Request, fact: dict[str, Any]) -> Written:
-    """Judge it by the request as it stands, then write it to where agencies are added up."""
+async def _write_of_agency(
+    settings: Settings, found: Request, fact_id: str, make: Callable[[Any], dict[str, Any]]
+) -> Written:
+    """Judge it by where the agency stands, then write it to where agencies are added up."""
     from catalogue.facts import encode
-    from rating.agency_facts import AgencyRequestSettled, decode
-    from rating.books import Refusal
-    from rating.payments import settled
+    from streams.agency_view import view_agency
     from streams.errors import Refused
     from streams.producer import FactProducer
     from streams.topics import AGENCY_EVENTS
 
-    if found["status"] == fact["status"]:
-        return Written(fact, sent=False, checked=True)
+    view = await view_agency(settings, found["agency_id"])
+    if view.knows(fact_id):
+        return Written({"fact_id": fact_id}, sent=False, checked=True)
+    fact = make(view)
     encoded = encode(fact)
-    decoded = decode(encoded)
-    assert isinstance(decoded, AgencyRequestSettled)
-    try:
-        settled(found, decoded)
-    except Refusal as refusal:
-        raise Refused(f"{refusal.reason}: {refusal}") from None
+    if refusal := view.refusal(encoded):
+        raise Refused(": ".join(refusal))
     async with FactProducer(settings, AGENCY_EVENTS) as producer:
         await producer.send(found["agency_id"], encoded)
         await producer.flush()
@@ -329,8 +327,6 @@ def _correct(
     settings = output.settings()
     when, own_id = time_of(at, "UTC"), fact_id_of(fact_id)
     found: Request = uvloop.run(find_request(settings, begins, account))
-    if not found["account_id"]:
-        raise Refused("illegal_change: requests of the platform to agencies have no credit notes and refunds yet")
     request_id, currency = found["payment_request_id"], found["currency"]
     if amount is not None:
         micros = _amount("--amount", amount, currency)
@@ -354,14 +350,16 @@ def _correct(
             )
         return corrected(found, kind, micros, when, own_id, description, actor or _user(), reference, note)
 
-    if of_gateway and found["external_id"] is not None and not outside:
+    if not found["account_id"]:
+        written = uvloop.run(_write_of_agency(settings, found, own_id, make))
+    elif of_gateway and found["external_id"] is not None and not outside:
         written = uvloop.run(_correct_at_gateway(settings, found, own_id, make))
     else:
         written = uvloop.run(write(settings, found["account_id"], own_id, make))
     told = f"{kind.replace('_', ' ')} {kind}:{own_id} of {micros_text(micros, currency)} for {request_id}"
     external_id = written.fact.get("external_id")
     by = f", {external_id} at {found['gateway']}" if external_id else ""
-    show(written, f"{told} of {found['account_id']}{by}", json)
+    show(written, f"{told} of {found['account_id'] or found['agency_id']}{by}", json)
 
 
 async def _correct_at_gateway(

@@ -185,7 +185,7 @@ def corrected(
         note: for people.
     """
     return {
-        "type": "payment_request.corrected",
+        "type": "payment_request.corrected" if request["account_id"] else "agency.payment_request_corrected",
         **_of(request, fact_id, at),
         "payment_request_id": f"{kind}:{fact_id}",
         "corrects": request["payment_request_id"],

@@ -419,6 +419,11 @@ class Settled(msgspec.Struct, array_like=True):
     subscription_id: str | None
     gateway: str
 
+    @classmethod
+    def of(cls, request: Request) -> Settled:
+        """What is kept of a request."""
+        return cls(request.status, request.kind, request.paid_micros, request.subscription_id, request.gateway)
+
 
 class History(msgspec.Struct, array_like=True, kw_only=True):
     """The cold state of an account.

@@ -11,12 +11,14 @@ Nothing here raises for bad input; an exception is a defect.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
 
-from rating import agency_billing
+from rating import agency_billing, agency_requests
+from rating.account import Request
 from rating.agency import Agency, AgencyHistory, Rental, Span, Totals
 from rating.agency_caps import new_alerts, off_now
 from rating.agency_facts import (
@@ -25,6 +27,8 @@ from rating.agency_facts import (
     AgencyNumberReleased,
     AgencyNumberRented,
     AgencyRequest,
+    AgencyRequestChange,
+    AgencyRequestCorrected,
     AgencyRequestCreated,
     AgencyRequestSettled,
     AgencyTick,
@@ -39,7 +43,6 @@ from rating.books import Refusal
 from rating.facts import AgencyAccess, PaymentRequestNumbered, Undecodable
 from rating.outputs import ALERTS, BILLING_EVENTS, DEAD_LETTERS, PAYMENT_REQUESTS, DeadLetter, Output, encode
 from rating.partitioner import partition_of
-from rating.payments import FINAL, created, settled
 from rating.period import EPOCH, day_of, stamp, unix_micros
 from rating.schedules import NO_SCHEDULES, Schedule, add_version, schedules_of, span_at
 from rating.versions import Layout, StateError, same
@@ -49,7 +52,8 @@ LATE_WINDOW = timedelta(hours=1)
 
 # 2: wholesale terms of a period, and what calls in it cost. 3: numbers of payment requests.
 AGENCY_STATE = Layout("agency", version=3, upgrades={1: same, 2: same})
-AGENCY_HISTORY_STATE = Layout("agency history")
+# 2: what was settled of its payment requests, and their numbers.
+AGENCY_HISTORY_STATE = Layout("agency history", version=2, upgrades={1: same})
 NUMBER_STATE = Layout("number of an agency")
 TOTALS_STATE = Layout("agency totals")
 AGENCY_POSITION_STATE = Layout("agency position")
@@ -177,7 +181,7 @@ class AgencyFold:
                 self._release(agency, fact)
             case AgencyCapsSet():
                 self._set_caps(agency, fact)
-            case AgencyRequestCreated() | AgencyRequestSettled():
+            case AgencyRequestCreated() | AgencyRequestSettled() | AgencyRequestCorrected():
                 self._request(agency, fact)
 
     def _tick(self, tick: AgencyTick) -> None:
@@ -329,25 +333,23 @@ class AgencyFold:
                 if not left:
                     del of_agency[account_id, number]
 
-    def _request(self, agency: Agency, fact: AgencyRequestCreated | AgencyRequestSettled) -> None:
-        """The life of a payment request to an agency, as of one to an account."""
+    def _request(self, agency: Agency, fact: AgencyRequestChange) -> None:
+        """What is told of a payment request to an agency."""
         history = self._history(agency)
         if fact.fact_id in history.fact_ids:
             return
-        requests, request_id = history.requests, fact.payment_request_id
-        known = requests.get(request_id)
-        if isinstance(fact, AgencyRequestCreated):
-            if known is not None:
-                raise Refusal("illegal_change", f"payment request {request_id} exists already")
-            request = created(fact)
-        elif known is None:
-            raise Refusal("unknown_request", f"the agency has no payment request {request_id}")
-        else:
-            request = settled(known, fact)
-        self._changed_history(agency).fact_ids.add(fact.fact_id)
-        requests[request_id] = request["status"] if request["status"] in FINAL else request
-        value = {**request, "source_partition": self.partition, "source_offset": self._offset}
-        self.outputs.append((PAYMENT_REQUESTS, request_id.encode(), encode(value)))
+        self._emit_requests(agency, agency_requests.change(history, fact))
+        history.fact_ids.add(fact.fact_id)
+        self._schedule(agency)
+        self._touched[agency.agency_id] = agency
+
+    def _emit_requests(self, agency: Agency, requests: Iterable[Request]) -> None:
+        """Give out payment requests to an agency as they now stand."""
+        self._changed_history(agency)
+        for one in requests:
+            told = msgspec.structs.asdict(one)
+            value = {**told, "source_partition": self.partition, "source_offset": self._offset}
+            self.outputs.append((PAYMENT_REQUESTS, one.payment_request_id.encode(), encode(value)))
 
     def _emit_billing(self, kind: str, agency: Agency, at: datetime, content: dict[str, Any]) -> None:
         value = {
@@ -437,6 +439,8 @@ class AgencyFold:
             else:
                 break
         agency.days = [day for day in agency.days if day.end > now]
+        if overdue := agency_requests.fall_due(self._history(agency), now):
+            self._emit_requests(agency, overdue)
 
     def _close(self, agency: Agency, period: Span, at: datetime) -> None:
         agency.periods.remove(period)
@@ -451,6 +455,8 @@ class AgencyFold:
             times += [agency.periods[-1].end, agency.periods[0].end + LATE_WINDOW]
         elif versions := self._history(agency).versions:
             times.append(versions[0].at)
+        if (request_due := agency_requests.next_due(self._history(agency))) is not None:
+            times.append(request_due)
         due = unix_micros(min(times)) if times else None
         if due != agency.next_due:
             agency.next_due = due

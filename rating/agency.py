@@ -6,11 +6,10 @@ Written to the agency ledger as arrays: new fields go to the end, with a default
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
-from rating.account import WaitingLine
+from rating.account import Request, Settled, WaitingLine
 from rating.agency_facts import LARGEST_SUM, AgencyCap, Delta, WholesaleSums
 from rating.schedules import WholesaleVersion
 from rating.terms import WholesaleTerms
@@ -113,10 +112,21 @@ class AgencyHistory(msgspec.Struct, array_like=True, kw_only=True):
         versions: its wholesale terms, ascending by ``at``; ``fact_ids`` of the facts that set them, and of those of
             its requests.
         lines: lines that wait for its next payment request.
-        requests: its payment requests by id: whole while they can still change, afterwards only their final status.
+        requests: its payment requests by id that can still change (of those that an older Callmeter settled, the
+            status).
+        settled: those that change no more, and documents that correct one.
+        refunded: micros given back of payment requests, by their ids.
+        numbers: the last number given to one of these, by year.
     """
 
     versions: list[WholesaleVersion] = []
     fact_ids: set[str] = set()
     lines: list[WaitingLine] = []
-    requests: dict[str, dict[str, Any] | str] = {}
+    requests: dict[str, Request | str] = {}
+    settled: dict[str, Settled] = {}
+    refunded: dict[str, int] = {}
+    numbers: dict[str, int] = {}
+
+    def request(self, request_id: str) -> Request | Settled | str | None:
+        """What is known of a payment request; None if there is none of this id."""
+        return self.requests.get(request_id) or self.settled.get(request_id)

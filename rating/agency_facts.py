@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from rating.facts import (
     MAX_FACT_BYTES,
+    PaymentRequestCorrected,
     PaymentRequestCreated,
     PaymentRequestSettled,
     RequestId,
@@ -146,6 +147,14 @@ class AgencyRequestSettled(PaymentRequestSettled, frozen=True, kw_only=True, tag
     account_id: Literal[""] = ""
 
 
+class AgencyRequestCorrected(
+    PaymentRequestCorrected, frozen=True, kw_only=True, tag="agency.payment_request_corrected"
+):
+    """A credit note or refund of a request to an agency."""
+
+    account_id: Literal[""] = ""
+
+
 class AgencyCap(NamedCap, frozen=True, kw_only=True):
     """A cap of an agency; ``currency`` says which of its accounts' money is meant."""
 
@@ -172,7 +181,8 @@ class AgencyCapsSet(msgspec.Struct, frozen=True, kw_only=True, tag="agency.caps_
 
 
 # What people and tools write: it may come to the wrong partition.
-Decided = AgencyCapsSet | AgencyRequestCreated | AgencyRequestSettled
+AgencyRequestChange = AgencyRequestCreated | AgencyRequestSettled | AgencyRequestCorrected
+Decided = AgencyCapsSet | AgencyRequestChange
 AgencyFact = (
     Delta
     | Wallet

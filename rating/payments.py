@@ -7,7 +7,7 @@ note or a refund is a document of its own. What is not paid is looked at in `dun
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -33,7 +33,6 @@ CHANGES = {
     "overdue": ("paid", "failed", "canceled"),
     "failed": ("paid", "canceled"),
 }
-FINAL = ("paid", "canceled")
 LARGEST_TOTAL = 2**62
 # Kinds that are about another request: nothing is about them.
 DOCUMENTS = ("credit_note", "refund", "dispute")
@@ -58,30 +57,10 @@ def create_request(books: Books, account: Account, fact: PaymentRequestCreated) 
     """
     check_currency(account, fact.currency)
     _check_new(books, account, fact.payment_request_id)
-    request = _new(fact)
+    request = new_request(fact)
     keep(books, account, request)
     _ask_for_number(books, account, request)
     reviewed(books, account, fact)
-
-
-def created(fact: PaymentRequestCreated) -> dict[str, Any]:
-    """A payment request as it is when it was created, as its record on ``payment-requests``; also one to an agency."""
-    content: dict[str, Any] = msgspec.to_builtins(_new(fact))
-    return content
-
-
-def settled(known: dict[str, Any] | str, fact: PaymentRequestSettled) -> dict[str, Any]:
-    """A payment request, whole or only its final status, as it is after it was settled; also one to an agency.
-
-    Raises:
-        Refusal: ``illegal_change``.
-    """
-    if isinstance(known, str):
-        raise Refusal("illegal_change", f"payment request {fact.payment_request_id} is {known}")
-    request = msgspec.convert(known, Request)
-    _settle(fact, request)
-    content: dict[str, Any] = msgspec.to_builtins(request)
-    return content
 
 
 def request_fact(books: Books, account: Account, fact: AboutRequest) -> None:
@@ -100,7 +79,7 @@ def request_fact(books: Books, account: Account, fact: AboutRequest) -> None:
         correct(books, account, fact, known)
     elif isinstance(known, Request) and known.kind != "dispute":
         if isinstance(fact, PaymentRequestSettled):
-            _settle(fact, known)
+            settle(fact, known)
         elif isinstance(fact, PaymentRequestSent):
             _send(fact, known)
         else:
@@ -112,7 +91,12 @@ def request_fact(books: Books, account: Account, fact: AboutRequest) -> None:
     reviewed(books, account, fact)
 
 
-def _settle(fact: PaymentRequestSettled, request: Request) -> None:
+def settle(fact: PaymentRequestSettled, request: Request) -> None:
+    """Give a request, to an account or an agency, the status that a fact says.
+
+    Raises:
+        Refusal: ``illegal_change``.
+    """
     if fact.status not in CHANGES.get(request.status, ()):
         raise Refusal("illegal_change", f"payment request {fact.payment_request_id} is {request.status}")
     change_request(request, fact.status, fact.at.astimezone(UTC), fact.actor, fact.reference, fact.note)
@@ -153,6 +137,27 @@ def correct(books: Books, account: Account, fact: PaymentRequestCorrected, known
         Refusal: ``illegal_change``.
     """
     _check_new(books, account, fact.payment_request_id)
+    refunded = books.history(account.account_id).refunded.get(fact.corrects, 0)
+    document = correction(fact, known, refunded)
+    if fact.kind == "refund":
+        books.changed_history(account.account_id).refunded[fact.corrects] = refunded + fact.amount_micros
+    keep(books, account, document)
+    _ask_for_number(books, account, document)
+    if fact.kind == "credit_note" and isinstance(known, Request):
+        keep(books, account, known)
+
+
+def correction(fact: PaymentRequestCorrected, known: Request | Settled | str, refunded_micros: int) -> Request:
+    """A credit note or refund, of a request to an account or an agency, as the document that it is.
+
+    Args:
+        fact: in the currency of the request.
+        known: what is corrected; of a request that is open less is left then.
+        refunded_micros: what was given back of it before.
+
+    Raises:
+        Refusal: ``illegal_change``.
+    """
     if isinstance(known, str):
         raise Refusal("illegal_change", f"payment request {fact.corrects} was {known} before there were corrections")
     if known.kind in DOCUMENTS:
@@ -160,24 +165,20 @@ def correct(books: Books, account: Account, fact: PaymentRequestCorrected, known
     if fact.kind == "refund":
         if known.status != "paid":
             raise Refusal("illegal_change", f"payment request {fact.corrects} is {known.status}: there is no refund")
-        refunded = books.history(account.account_id).refunded.get(fact.corrects, 0)
-        _check_amount(fact, known.paid_micros - refunded, "was paid and not refunded yet")
-        books.changed_history(account.account_id).refunded[fact.corrects] = refunded + fact.amount_micros
+        _check_amount(fact, known.paid_micros - refunded_micros, "was paid and not refunded yet")
     elif isinstance(known, Settled) or known.status not in OPEN:
         raise Refusal("illegal_change", f"payment request {fact.corrects} is {known.status}: there is no credit note")
     else:
         add_up(known)
         _check_amount(fact, known.left_micros, "is left to pay")
-    document = _document(account, fact, known)
-    keep(books, account, document)
-    _ask_for_number(books, account, document)
+    document = _document(fact, known)
     if fact.kind == "credit_note" and isinstance(known, Request):
         known.credited_micros += fact.amount_micros
         known.updated_at = document.created_at
         add_up(known)
         if not known.left_micros:
             change_request(known, "canceled", document.created_at, fact.actor, document.payment_request_id, fact.note)
-        keep(books, account, known)
+    return document
 
 
 def _check_amount(fact: PaymentRequestCorrected, left_micros: int, what: str) -> None:
@@ -186,7 +187,7 @@ def _check_amount(fact: PaymentRequestCorrected, left_micros: int, what: str) ->
         raise Refusal("illegal_change", f"{amount} is more than the {left} of {fact.corrects} that {what}")
 
 
-def _document(account: Account, fact: PaymentRequestCorrected, corrected: Request | Settled) -> Request:
+def _document(fact: PaymentRequestCorrected, corrected: Request | Settled) -> Request:
     """A credit note or refund, settled as it is made."""
     at = fact.at.astimezone(UTC)
     text = fact.description or ("Credit note" if fact.kind == "credit_note" else "Refund")
@@ -214,8 +215,8 @@ def _document(account: Account, fact: PaymentRequestCorrected, corrected: Reques
         subscription_id=corrected.subscription_id,
         gateway=corrected.gateway,
         external_id=fact.external_id,
-        account_id=account.account_id,
-        agency_id=account.agency_id,
+        account_id=fact.account_id,
+        agency_id=fact.agency_id,
         status="paid",
         reference=fact.reference,
         note=fact.note,
@@ -228,7 +229,8 @@ def _document(account: Account, fact: PaymentRequestCorrected, corrected: Reques
     )
 
 
-def _new(fact: PaymentRequestCreated) -> Request:
+def new_request(fact: PaymentRequestCreated) -> Request:
+    """A payment request, to an account or an agency, as it is when it was created."""
     told = _in_utc(fact)
     same = {name: getattr(told, name) for name in Request.__struct_fields__ if hasattr(told, name)}
     same["lines"] = [_in_utc(line) for line in fact.lines]
@@ -267,9 +269,7 @@ def keep(books: Books, account: Account, request: Request) -> None:
     history, request_id = books.changed_history(account.account_id), request.payment_request_id
     if done and known:
         history.requests.pop(request_id, None)
-        history.settled[request_id] = Settled(
-            request.status, request.kind, request.paid_micros, request.subscription_id, request.gateway
-        )
+        history.settled[request_id] = Settled.of(request)
     else:
         history.requests[request_id] = request
 

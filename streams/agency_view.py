@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from rating.agencies import AGENCY, POSITION, AgencyFold
+from rating.agencies import AGENCY, AGENCY_HISTORY, POSITION, AgencyFold
 from rating.agency import Agency, Span
 from rating.agency_facts import AgencyCap
 from rating.outputs import DeadLetter
@@ -48,7 +48,8 @@ class AgencyView:
 
     def knows(self, fact_id: str) -> bool:
         """Whether a fact of this id was applied: another one would change nothing."""
-        return self.agency is not None and fact_id in self.agency.fact_ids
+        history = self._fold.histories.get(self.agency_id)
+        return any(one is not None and fact_id in one.fact_ids for one in (self.agency, history))
 
     def refusal(self, fact: bytes) -> tuple[str, str] | None:
         """What would be said of a fact that came now: reason and detail of its dead letter, or None."""
@@ -61,7 +62,7 @@ class AgencyView:
 
 
 async def view_agency(settings: Settings, agency_id: str) -> AgencyView:
-    """Read where an agency stands: its record of the ledger, then what was told since.
+    """Read where an agency stands: its records of the ledger, then what was told since.
 
     Raises:
         BrokerUnreachable, TopicMissing: there is nothing to read from.
@@ -71,7 +72,7 @@ async def view_agency(settings: Settings, agency_id: str) -> AgencyView:
     partition = partition_of(agency_id.encode(), partitions)
     fold = AgencyFold(partition, partitions)
     restoring = Restoring(fold.restore)
-    wanted = {AGENCY + agency_id.encode(), POSITION}
+    wanted = {AGENCY + agency_id.encode(), AGENCY_HISTORY + agency_id.encode(), POSITION}
     async for records in read_to_end(settings, settings.topic(AGENCY_LEDGER), partition):
         restoring.take(record for record in records if record.key in wanted)
     restoring.finish()

@@ -19,6 +19,7 @@ agencies:
       included_minutes: 10, number_price: 1.00, due_days: 14}
 """
 USAGE = "wholesale:ag_1:20261109T230000Z:usage"
+LATE = ("wholesale:ag_1:20261109T230000Z:cycle", "wholesale:ag_1:20261209T230000Z:cycle", USAGE)
 # By hand, in tests/golden/bills/agency_period.py.
 TOTALS = {
     "wholesale:ag_1:20261109T230000Z:cycle": 30_000_000,
@@ -77,10 +78,7 @@ async def test_the_platform_asks_an_agency_for_what_its_calls_cost(make_settings
         await wait_until(settings.clickhouse_run_file.exists, 60, "up is ready")
         await ran(settings, "close", "--until", "2027-01-10T00:00:00Z", "--json")
         assert await asked(settings) == TOTALS
-        await ran(settings, "requests", "mark-paid", USAGE, "--reference", "wire 1")
-        await wait_until(lambda: is_paid(settings), 60, "the request to be paid")
-        # Said before: nothing to do.
-        await ran(settings, "requests", "mark-paid", USAGE)
+        await settled_and_corrected(settings)
         rows = await wait_until(lambda: profit(settings), 60, "profit")
     assert sum(row["known_cost_micros"] for row in rows) == 405_000 + 777 * 2
     usage = [event for event in await read_values(settings, "billing-events") if event["type"] == "agency.cycle_closed"]
@@ -93,9 +91,35 @@ async def some_cost(settings: Settings) -> bool:
     return any(call.get("cost_source") for call in await read_values(settings, "rated-calls"))
 
 
-async def is_paid(settings: Settings) -> bool:
+async def settled_and_corrected(settings: Settings) -> None:
+    """By commands: what the agency paid, and what is less of it."""
+    # The clock has passed some of the due dates: 14 days.
+    listed = await ran(settings, "requests", "list", "--wholesale", "--agency", "ag_1", "--json")
+    assert {one["payment_request_id"]: one["status"] for one in listed} == {
+        name: "overdue" if name in LATE else "pending" for name in TOTALS
+    }
+    assert sorted(one["number"] for one in listed) == [
+        *(f"2026-{number:06d}" for number in (1, 2, 3)),
+        *(f"2027-{number:06d}" for number in (1, 2)),
+    ]
+    credit = ("requests", "credit", USAGE, "--amount", "0.08", "--id", "goodwill", "--actor", "jane")
+    assert (await ran(settings, *credit, "--json"))["sent"] is True
+    await wait_until(lambda: stands(settings, left_micros=2_000_000), 60, "less to be left")
+    assert (await ran(settings, *credit, "--json"))["sent"] is False
+    await ran(settings, "requests", "mark-paid", USAGE, "--reference", "wire 1")
+    await wait_until(lambda: stands(settings, status="paid", reference="wire 1"), 60, "the request to be paid")
+    # Said before: nothing to do.
+    await ran(settings, "requests", "mark-paid", USAGE)
+    await ran(settings, "requests", "refund", USAGE, "--amount", "0.50")
+    more = await asyncio.to_thread(command, settings, "requests", "refund", USAGE, "--amount", "1.51")
+    assert (more.returncode, "more than the 1.5 of" in more.stderr) == (1, True)
+    shown = await ran(settings, "requests", "show", USAGE)
+    assert "credit note 0.08 (2" in shown and "refund 0.50" in shown, shown
+
+
+async def stands(settings: Settings, **fields: Any) -> bool:
     shown = await ran(settings, "requests", "show", USAGE, "--json")
-    return bool((shown["status"], shown["reference"]) == ("paid", "wire 1"))
+    return all(shown[name] == value for name, value in fields.items())
 
 
 async def profit(settings: Settings) -> list[dict[str, Any]] | None:
