@@ -12,13 +12,16 @@ failure is given up for the next one, but only after another look for what may h
 from __future__ import annotations
 
 import hashlib
+import ssl
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Literal
 
 import stripe
+from aiohttp import ClientError, TCPConnector
 from stripe import AIOHTTPClient, StripeClient, StripeObject
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
@@ -111,7 +114,7 @@ class StripeGateway:
             if key is None or not key.get_secret_value():
                 raise Unavailable("CALLMETER_STRIPE_KEY is not set: it is the platform's secret key at Stripe, sk_...")
             base = self._settings.stripe_api_base
-            self._http = AIOHTTPClient(timeout=self._settings.stripe_timeout_s)
+            self._http = AIOHTTPClient(timeout=self._settings.stripe_timeout_s, connector=TCPConnector(ssl=_trusted()))
             self._made = StripeClient(
                 key.get_secret_value(),
                 stripe_account=self.link.account,
@@ -659,10 +662,19 @@ class StripeGateway:
             if _replayed(error):
                 raise _KeySpent from None
             raise Unavailable(f"Stripe fails: {_words(error)}") from None
+        except (ClientError, TimeoutError) as error:
+            # An answer that breaks off: the SDK knows only of what goes wrong before its first byte.
+            raise Unavailable(f"Stripe's answer broke off: {error!r}") from None
 
 
 class _KeySpent(Exception):
     """The idempotency key stands for something else, or for an old failure."""
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Whom the SDK trusts; read once, for each agency has connections of its own."""
+    return ssl.create_default_context(cafile=stripe.ca_bundle_path)
 
 
 def _with_limit(which: Params) -> Params:

@@ -8,7 +8,7 @@ import hmac
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
 
 from tests.stripe_double import invoices
 from tests.stripe_double.description import Refused, check_request, check_response, operation_of, parameters
@@ -26,7 +27,7 @@ WEBHOOK_SECRET = "whsec_double"
 KEY_LIFE_S = 24 * 3600
 
 # before: nothing happens; after: it has happened, but nobody is told. A 5xx is what the key answers from then on.
-Fault = Literal["429", "500 before", "500 after", "silence before", "silence after"]
+Fault = Literal["429", "500 before", "500 after", "silence before", "silence after", "silence within", "break within"]
 
 
 @dataclass
@@ -110,6 +111,9 @@ class StripeDouble:
         headers = {"Request-Id": f"req_{number}", "Stripe-Should-Retry": "true"} if status == 429 else {}
         if replayed:
             headers["Idempotent-Replayed"] = "true"
+        if fault in ("silence within", "break within"):
+            headers["Content-Length"] = str(len(body))
+            return StreamingResponse(self._half(body, fault), status, headers, "application/json")
         return Response(body, status, headers, "application/json")
 
     def _account_of(self, request: Request) -> Account:
@@ -129,6 +133,13 @@ class StripeDouble:
         """Never answer."""
         while not self._stopping.is_set():
             await asyncio.sleep(0.02)
+
+    async def _half(self, body: bytes, fault: Fault) -> AsyncIterator[bytes]:
+        """Half an answer, then nothing more."""
+        yield body[: len(body) // 2]
+        if fault == "silence within":
+            await self._silence()
+        raise ConnectionError("as a test wants it")
 
     def _once(
         self, account: Account, operation: str, names: dict[str, str], text: str, call: Call, fault: Fault | None
