@@ -33,6 +33,7 @@ from streams.topics import ACCOUNT_EVENTS, TOPICS, Topic
 
 # How long a broker may take to answer before it counts as away.
 ANSWER_TIMEOUT_S = 8.0
+RETRY_S = 0.05
 # How long new topics may take until every partition has a leader.
 LEADERS_TIMEOUT_S = 30.0
 
@@ -82,6 +83,10 @@ async def administration(settings: Settings) -> AsyncIterator[AIOKafkaAdminClien
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 await admin.start()
+                # A broker that has just come, or come back, tells of no broker for a moment, not even of itself.
+                while not admin._client.cluster.brokers():
+                    await asyncio.sleep(RETRY_S)
+                    await admin._client.force_metadata_update()
         except (KafkaError, OSError) as error:
             raise unreachable(settings, await _cause(settings, error)) from None
         try:
@@ -258,7 +263,7 @@ async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: set[str]) -> None
         }
         if names <= led:
             return
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(RETRY_S)
 
 
 def _wanted(settings: Settings, topic: Topic) -> dict[str, str]:
