@@ -47,11 +47,27 @@ def empty_target(request: pytest.FixtureRequest, make_target: Callable[[str], Ta
     return make_target(request.param)
 
 
-@pytest.fixture
-def target(empty_target: Target) -> Target:
-    """Either kind, with all tables."""
-    migrate(empty_target)
-    return empty_target
+@pytest.fixture(scope="module")
+def migrated() -> dict[str, Target]:
+    """By kind, a database that has its tables already."""
+    return {}
+
+
+@pytest.fixture(params=["chdb", "http"])
+def target(request: pytest.FixtureRequest, make_target: Callable[[str], Target], migrated: dict[str, Target]) -> Target:
+    """Either kind, with all tables, which are empty; a test that changes tables makes a database of its own."""
+    kind = request.param
+    if kind not in migrated:
+        target = make_target(kind)
+        migrate(target)
+        migrated[kind] = target
+    with Store(migrated[kind]) as store:
+        for table in store.rows(
+            "SELECT name FROM system.tables "
+            "WHERE database = currentDatabase() AND engine LIKE '%MergeTree' AND name != 'schema_migrations'"
+        ):
+            store.command(f"TRUNCATE TABLE `{table['name']}`")
+    return migrated[kind]
 
 
 @pytest.fixture
