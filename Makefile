@@ -28,7 +28,7 @@ lint: setup ## style and types
 	@ruff check . && ruff format --check . && mypy
 
 test: lint ## lint, types and all tests, on the real broker and engine
-	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-stripe: setup ## the Stripe gateway's tests on Stripe's sandbox (STRIPE_TEST_KEY=, STRIPE_TEST_ACCOUNT=)
 	@python -m tests.jobs.gateways.sandbox

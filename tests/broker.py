@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from rating.partitioner import partition_of
 from streams.administration import administration, check_topics
 from streams.settings import Settings
 from streams.topics import ACCOUNT_EVENTS
+from tests.forks import Forked
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
@@ -124,10 +126,10 @@ async def read_values(settings: Settings, name: str) -> list[dict[str, Any]]:
 
 
 @overload
-async def wait_until(condition: Callable[[], Awaitable[T]], timeout: float = 30.0, what: str = "") -> T: ...
+async def wait_until(condition: Callable[[], Awaitable[T]], timeout: float = 60.0, what: str = "") -> T: ...
 @overload
-async def wait_until(condition: Callable[[], T], timeout: float = 30.0, what: str = "") -> T: ...
-async def wait_until(condition: Callable[[], Any], timeout: float = 30.0, what: str = "") -> Any:
+async def wait_until(condition: Callable[[], T], timeout: float = 60.0, what: str = "") -> T: ...
+async def wait_until(condition: Callable[[], Any], timeout: float = 60.0, what: str = "") -> Any:
     """Calls the condition until what it gives (awaited if need be) is true, and returns that.
 
     Args:
@@ -155,7 +157,7 @@ async def wait_until(condition: Callable[[], Any], timeout: float = 30.0, what: 
 class Process:
     """A ``callmeter`` process under test; its standard output and error are in ``log``."""
 
-    popen: subprocess.Popen[bytes]
+    popen: Forked | subprocess.Popen[bytes]
     log: Path
 
     @property
@@ -185,7 +187,7 @@ class Process:
         """Let a frozen one go on."""
         self.popen.send_signal(signal.SIGCONT)
 
-    def stop(self, timeout: float = 20.0) -> int:
+    def stop(self, timeout: float = 60.0) -> int:
         """SIGTERM; its exit code. Fails the test if it has to be killed."""
         if self.alive():
             self.thaw()
@@ -213,20 +215,24 @@ def process(settings: Settings, *arguments: str, **variables: str) -> Iterator[P
     Args:
         settings: given to it as ``CALLMETER_*`` variables.
         arguments: of the command.
-        variables: more of its environment.
+        variables: more of its environment, for which it starts in an interpreter of its own.
     """
     logs = settings.folder / "processes"
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"{len(list(logs.iterdir())):03}-{arguments[0]}.log"
-    with log.open("wb") as out:
-        popen = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            cwd=ROOT,
-            env={**environment(settings), **variables},
-        )
+    with log.open("wb") as out, open(os.devnull, "rb") as nothing:
+        popen: Forked | subprocess.Popen[bytes]
+        if variables:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", "cli.main", *arguments],
+                stdin=nothing,
+                stdout=out,
+                stderr=out,
+                cwd=ROOT,
+                env={**environment(settings), **variables},
+            )
+        else:
+            popen = Forked(list(arguments), nothing.fileno(), out.fileno(), out.fileno(), environment(settings))
     running = Process(popen, log)
     try:
         yield running
@@ -238,23 +244,24 @@ def process(settings: Settings, *arguments: str, **variables: str) -> Iterator[P
             running.thaw()
             popen.terminate()
             try:
-                popen.wait(10)
+                popen.wait(30)
             except subprocess.TimeoutExpired:
                 running.kill()
 
 
 def command(
-    settings: Settings, *arguments: str, stdin: str | bytes = b"", timeout: float = 60.0
+    settings: Settings, *arguments: str, stdin: str | bytes = b"", timeout: float = 120.0
 ) -> subprocess.CompletedProcess[str]:
     """Runs ``callmeter ARGUMENTS`` to its end, with these settings; text of standard output and error apart."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments],
-        input=stdin.encode() if isinstance(stdin, str) else stdin,
-        capture_output=True,
-        cwd=ROOT,
-        env=environment(settings),
-        timeout=timeout,
-        check=False,
-    )
-    out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        given.write(stdin.encode() if isinstance(stdin, str) else stdin)
+        given.seek(0)
+        running = Forked(list(arguments), given.fileno(), out.fileno(), err.fileno(), environment(settings))
+        try:
+            code = running.wait(timeout)
+        finally:
+            if running.poll() is None:
+                running.kill()
+                running.wait()
+        said = [file.seek(0) or file.read().decode(errors="replace") for file in (out, err)]
+    return subprocess.CompletedProcess(running.args, code, *said)

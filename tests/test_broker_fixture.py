@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 from aiokafka import AIOKafkaProducer
@@ -18,14 +19,16 @@ async def test_facts_are_read_back_from_their_accounts_partition_in_order(settin
     assert len(records) == 32
     for account in (b"acct_0", b"acct_1", b"acct_2"):
         own = [record for record in records if record.key == account]
-        assert {record.partition for record in own} == {partition_of(account, 4)}
+        assert {record.partition for record in own} == {partition_of(account, settings.partitions)}
         assert [record.offset for record in own] == sorted(record.offset for record in own)
     assert [record.value for record in records if not record.key] == [b"\xff", None]
 
 
 async def test_a_tick_goes_to_every_partition(settings: Settings) -> None:
     await produce(settings, [{"type": "tick", "at": "2026-11-01T00:00:00Z"}])
-    assert [record.partition for record in await read_topic(settings, "account-events")] == [0, 1, 2, 3]
+    assert [record.partition for record in await read_topic(settings, "account-events")] == list(
+        range(settings.partitions)
+    )
 
 
 async def test_only_committed_records_are_read(settings: Settings) -> None:
@@ -55,3 +58,12 @@ async def test_a_process_gets_the_settings_and_is_gone_afterwards(settings: Sett
         assert settings.topic("ledger") in running.output
     assert running.popen.returncode == 0
     assert command(settings, "--version").stdout.startswith("callmeter ")
+
+
+async def test_how_a_process_ended_is_known(settings: Settings) -> None:
+    with process(settings, "meter") as running:
+        await wait_until(lambda: "serving metrics" in running.output)
+        running.kill()
+        assert running.popen.returncode == -signal.SIGKILL
+    refused = command(settings, "simulate", "-", "--nothing", stdin="{}")
+    assert (refused.returncode, refused.stdout, "--nothing" in refused.stderr) == (2, "", True)

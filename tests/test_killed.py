@@ -38,7 +38,7 @@ def stored_by(sink):
     url = re.search(r"url=(http://\S+)", sink.output)
     if not url:
         return 0
-    with urllib.request.urlopen(url[1] + "/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(url[1] + "/metrics", timeout=30) as answer:
         found = STORED.search(answer.read().decode())
     return int(float(found[1])) if found else 0
 

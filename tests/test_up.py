@@ -38,7 +38,7 @@ async def test_other_processes_read_while_up_writes_and_nobody_else_can(settings
             assert done.returncode == 0, done.stderr
             return done.stdout
 
-        await wait_until(lambda: '"calls":2' in usage().replace(" ", ""), 30, "both calls are in ClickHouse")
+        await wait_until(lambda: '"calls":2' in usage().replace(" ", ""), what="both calls are in ClickHouse")
         shown = command(settings, "accounts", "show", "acct_1", "--json")
         assert json.loads(shown.stdout)["allowance_left_s"] == 0
         url = json.loads(settings.clickhouse_run_file.read_text())["url"]

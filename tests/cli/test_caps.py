@@ -93,43 +93,42 @@ async def test_caps_of_an_agency_go_to_its_own_topic_in_its_currency(shop, callm
     assert [cap["name"] for cap in fact["caps"]] == ["spend", "euros"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        ("set --minutes 5", "say whose cap: ACCOUNT or --agency, one of them"),
-        ("set acct_1 --agency acme --minutes 5", "say whose cap: ACCOUNT or --agency, one of them"),
-        ("set acct_1", "a cap must have minutes or spend (or both)"),
-        ("set acct_1 --minutes 5 --mode firm", "--mode must be hard or soft"),
-        ("set acct_1 --minutes 5 --alerts many", "--alerts must be a list of whole percents from 1 to 1000 such as "),
-        ("set acct_1 --spend 1,5", "--spend must be an amount such as 49.00"),
-        ("set acct_1 --minutes 5 --per day", "--per is for a cap with a name: say --name"),
-        ("set acct_1 --margin 5", "--margin is for a cap with a name: say --name"),
-        ("set --agency acme --minutes 5", "--agency is for a cap with a name: say --name"),
-        ("set acct_1 --minutes 5", "no_subscription: account acct_1 was never subscribed"),
-        ("set acct_9 --minutes 5", "there is no account 'acct_9' in the catalogue"),
-        ("set acct_1 --name daily", "a cap must have minutes, spend, cost, margin or wallet, one of them"),
-        (
-            "set acct_1 --name daily --minutes 5 --spend 3",
-            "a cap must have minutes, spend, cost, margin or wallet, one",
-        ),
-        ("set acct_1 --name daily --minutes 5 --per week", "--per must be period or day"),
-        ("set acct_1 --name daily --spend -5", "--spend must not be negative"),
-        ("set acct_1 --name daily --spend 5 --currency EUR", "--currency is for --agency; an account's caps are in"),
-        ("set --agency acme --name a --minutes 5 --currency EUR", "a cap must have no currency: that is for spend"),
-        ("set acct_1 --name daily --minutes 5", "no_subscription: account acct_1 was never subscribed"),
-        ("set --agency nobody --name a --minutes 5", "there is no agency 'nobody'"),
-        ("clear acct_1 --name daily --all", "--name or --all: say one of them"),
-        ("clear acct_1 --name daily", "acct_1 has no cap 'daily'; see callmeter cap list"),
-        ("clear --agency acme", "say which cap of the agency: --name, or --all"),
-        ("clear --agency acme --name a", "acme has no cap 'a'; see callmeter cap list"),
-        ("list acct_1", "account 'acct_1' was never subscribed, so no cap is in force"),
-        ("list --agency nobody", "there is no agency 'nobody'"),
-    ],
-)
-async def test_what_is_no_cap_is_refused_before_it_is_sent(shop, callmeter, arguments, error):
-    ran = await callmeter("cap", *arguments.split())
-    assert ran.code == 1
-    assert ran.error.startswith(error), ran.error
+NO_CAPS = [
+    ("set --minutes 5", "say whose cap: ACCOUNT or --agency, one of them"),
+    ("set acct_1 --agency acme --minutes 5", "say whose cap: ACCOUNT or --agency, one of them"),
+    ("set acct_1", "a cap must have minutes or spend (or both)"),
+    ("set acct_1 --minutes 5 --mode firm", "--mode must be hard or soft"),
+    ("set acct_1 --minutes 5 --alerts many", "--alerts must be a list of whole percents from 1 to 1000 such as "),
+    ("set acct_1 --spend 1,5", "--spend must be an amount such as 49.00"),
+    ("set acct_1 --minutes 5 --per day", "--per is for a cap with a name: say --name"),
+    ("set acct_1 --margin 5", "--margin is for a cap with a name: say --name"),
+    ("set --agency acme --minutes 5", "--agency is for a cap with a name: say --name"),
+    ("set acct_1 --minutes 5", "no_subscription: account acct_1 was never subscribed"),
+    ("set acct_9 --minutes 5", "there is no account 'acct_9' in the catalogue"),
+    ("set acct_1 --name daily", "a cap must have minutes, spend, cost, margin or wallet, one of them"),
+    (
+        "set acct_1 --name daily --minutes 5 --spend 3",
+        "a cap must have minutes, spend, cost, margin or wallet, one",
+    ),
+    ("set acct_1 --name daily --minutes 5 --per week", "--per must be period or day"),
+    ("set acct_1 --name daily --spend -5", "--spend must not be negative"),
+    ("set acct_1 --name daily --spend 5 --currency EUR", "--currency is for --agency; an account's caps are in"),
+    ("set --agency acme --name a --minutes 5 --currency EUR", "a cap must have no currency: that is for spend"),
+    ("set acct_1 --name daily --minutes 5", "no_subscription: account acct_1 was never subscribed"),
+    ("set --agency nobody --name a --minutes 5", "there is no agency 'nobody'"),
+    ("clear acct_1 --name daily --all", "--name or --all: say one of them"),
+    ("clear acct_1 --name daily", "acct_1 has no cap 'daily'; see callmeter cap list"),
+    ("clear --agency acme", "say which cap of the agency: --name, or --all"),
+    ("clear --agency acme --name a", "acme has no cap 'a'; see callmeter cap list"),
+    ("list acct_1", "account 'acct_1' was never subscribed, so no cap is in force"),
+    ("list --agency nobody", "there is no agency 'nobody'"),
+]
+
+
+async def test_what_is_no_cap_is_refused_before_it_is_sent(shop, callmeter):
+    for arguments, error in NO_CAPS:
+        ran = await callmeter("cap", *arguments.split())
+        assert (ran.code, ran.error[: len(error)]) == (1, error), arguments
     assert await read_values(shop, ACCOUNT_EVENTS) == await read_values(shop, AGENCY_EVENTS) == []
 
 

@@ -198,7 +198,7 @@ async def test_a_change_of_plan_and_a_number_from_the_command_to_the_request(set
         made = call(1, "2026-09-20T10:10:00Z", "2026-09-20T10:00:00Z", campaign_id="camp_1", from_number=NUMBER)
         await produce(settings, [{**made, "agency_id": "acme"}])
         callmeter("close", "--until", "2026-10-01T04:00:00Z", "--timeout", "60")
-        await wait_until(lambda: len(shown("requests", "list")) == 4, 30, "the requests are in ClickHouse")
+        await wait_until(lambda: len(shown("requests", "list")) == 4, what="the requests are in ClickHouse")
         asked = sorted(request["total_micros"] for request in shown("requests", "list"))
         assert asked == [1_000_000, 24_500_000, 49_000_000, 100_000_000]
         [number] = shown("numbers", "list", "--account", "acct_1")
@@ -221,15 +221,15 @@ async def test_a_change_of_plan_and_a_number_from_the_command_to_the_request(set
         }  # fmt: skip
         assert "weekly from 2026-11-01 04:00 UTC: 10.00 USD" in callmeter("accounts", "show", "acct_1")
         callmeter("pause", "acct_1", "--at", "2026-10-02")
-        await wait_until(lambda: shown("accounts", "show", "acct_1")["access_reasons"] == ["paused"], 30, "the pause")
+        await wait_until(lambda: shown("accounts", "show", "acct_1")["access_reasons"] == ["paused"], what="the pause")
         callmeter("numbers", "release", "acct_1", NUMBER, "--at", "2026-10-02")
-        await wait_until(lambda: not shown("numbers", "list"), 30, "the release")
+        await wait_until(lambda: not shown("numbers", "list"), what="the release")
         assert len(shown("numbers", "list", "--released")) == 1
         assert NUMBER in callmeter("numbers", "list", "--released")
         assert "camp_1" in callmeter("campaigns", "list")
         # 29 of 31 days are left of what was paid for October; the number was released on the 2nd: it costs one day.
         callmeter("cancel", "acct_1", "--when", "now", "--at", "2026-10-03")
-        await wait_until(lambda: shown("accounts", "show", "acct_1")["status"] == "canceled", 30, "the end")
+        await wait_until(lambda: shown("accounts", "show", "acct_1")["status"] == "canceled", what="the end")
         waiting = -(98_000_000 * 29 // 31) - (2_000_000 - 2_000_000 * 1 // 31)
         assert shown("accounts", "show", "acct_1")["waiting_micros"] == waiting
         assert "waits for it" in callmeter("accounts", "show", "acct_1")

@@ -1,7 +1,5 @@
 """Packs, top-ups and the catalogue's caps by command: what is written, shown and refused."""
 
-import pytest
-
 from streams.topics import AGENCY_EVENTS
 from tests.broker import process, produce, read_values, wait_until
 from tests.cli.commands import facts
@@ -71,30 +69,29 @@ async def test_the_meter_buys_what_was_set(shop, callmeter):
     assert (event["pack"], event["automatic"], event["wallet_left_s"]) == ("boost-60", True, 3_600)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        ("set acct_1 boost-60 --most-per-month 3", "say when: --below-minutes or --below-credit, one of them"),
-        ("set acct_1 boost-60 --below-minutes 1 --below-credit 1 --most-per-month 3", "say when: --below-minutes or"),
-        ("set acct_1 boost-60 --below-credit x --most-per-month 3", "--below-credit must be an amount such as 49.00"),
-        (
-            "set acct_1 boost-60 --below-credit 1 --most-per-month 3",
-            "pack boost-60 has no credit, so it would not",
-        ),
-        ("set acct_1 money --below-minutes 1 --most-per-month 3", "pack money has no minutes, so it would not fill"),
-        ("set acct_1 boost --below-minutes 1 --most-per-month 3", "agency acme has no pack 'boost'; did you mean"),
-        ("set acct_2 money --below-credit 1 --most-per-month 3", "packs_not_allowed: pack money is not assigned to"),
-        ("set acct_1 other --below-minutes 1 --most-per-month 3", "packs_not_allowed: the terms do not allow pack"),
-        ("set acct_1 euros --below-minutes 1 --most-per-month 3", "wrong_currency: the account is in USD"),
-        ("set acct_2 boost-60 --below-minutes 1 --most-per-month 3", "no_subscription: account acct_2 was never"),
-        ("clear acct_2", "no_subscription: account acct_2 was never subscribed"),
-    ],
-)
-async def test_what_is_no_top_up_is_refused_before_it_is_sent(shop, callmeter, arguments, error):
+NO_TOP_UPS = [
+    ("set acct_1 boost-60 --most-per-month 3", "say when: --below-minutes or --below-credit, one of them"),
+    ("set acct_1 boost-60 --below-minutes 1 --below-credit 1 --most-per-month 3", "say when: --below-minutes or"),
+    ("set acct_1 boost-60 --below-credit x --most-per-month 3", "--below-credit must be an amount such as 49.00"),
+    (
+        "set acct_1 boost-60 --below-credit 1 --most-per-month 3",
+        "pack boost-60 has no credit, so it would not",
+    ),
+    ("set acct_1 money --below-minutes 1 --most-per-month 3", "pack money has no minutes, so it would not fill"),
+    ("set acct_1 boost --below-minutes 1 --most-per-month 3", "agency acme has no pack 'boost'; did you mean"),
+    ("set acct_2 money --below-credit 1 --most-per-month 3", "packs_not_allowed: pack money is not assigned to"),
+    ("set acct_1 other --below-minutes 1 --most-per-month 3", "packs_not_allowed: the terms do not allow pack"),
+    ("set acct_1 euros --below-minutes 1 --most-per-month 3", "wrong_currency: the account is in USD"),
+    ("set acct_2 boost-60 --below-minutes 1 --most-per-month 3", "no_subscription: account acct_2 was never"),
+    ("clear acct_2", "no_subscription: account acct_2 was never subscribed"),
+]
+
+
+async def test_what_is_no_top_up_is_refused_before_it_is_sent(shop, callmeter):
     await callmeter("subscribe acct_1 starter --at 2026-11-01")
-    ran = await callmeter(f"top-up {arguments}")
-    assert ran.code == 1
-    assert ran.error.startswith(error), ran.error
+    for arguments, error in NO_TOP_UPS:
+        ran = await callmeter(f"top-up {arguments}")
+        assert (ran.code, ran.error[: len(error)]) == (1, error), arguments
     assert len(await facts(shop)) == 1
 
 

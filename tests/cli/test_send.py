@@ -76,7 +76,7 @@ async def test_unchecked_lines_go_as_they_are(settings: Settings) -> None:
 async def test_a_tick_reaches_every_partition(settings: Settings) -> None:
     done = command(settings, "send", "-", stdin=lines({"type": "tick", "at": "2026-11-03T10:15:30Z"}))
     assert done.stdout.startswith("sent 1 facts")
-    assert len(await read_values(settings, "account-events")) == 4
+    assert len(await read_values(settings, "account-events")) == settings.partitions
 
 
 async def test_facts_of_a_pipe_are_sent_as_they_come(settings: Settings) -> None:

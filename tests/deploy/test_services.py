@@ -98,7 +98,7 @@ class Stack:
 def page(port: int, path: str) -> tuple[int, str]:
     """Status and text of one of a role's pages; (0, reason) while nobody listens."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()

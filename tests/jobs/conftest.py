@@ -25,7 +25,7 @@ def pipeline(broker: KafkaBroker, tmp_path_factory: pytest.TempPathFactory) -> I
         topic_prefix=f"{name}-",
         group_id=name,
         transactional_id=name,
-        partitions=4,
+        partitions=2,
         http_port=0,
     )
     asyncio.run(create_topics(settings))

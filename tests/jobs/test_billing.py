@@ -60,7 +60,7 @@ async def test_each_billing_event_that_calls_for_money_becomes_one_fact_in_its_a
         ("payment_request.created", "manual", None)
     }
     for record in await read_topic(settings, "account-events"):
-        assert record.partition == partition_of(record.key, 4)
+        assert record.partition == partition_of(record.key, settings.partitions)
         assert msgspec.json.decode(record.value)["account_id"] == record.key.decode()
 
 

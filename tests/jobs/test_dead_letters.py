@@ -155,7 +155,7 @@ async def test_letters_are_found_by_reason_time_and_position_and_shown_whole(pip
     await produce(pipeline, [call(1, account="found", agency_id="ag_found"), b"\xff\x00found", None])
     mine = ("--agency", "ag_found")
     (row,) = await listed(pipeline, *mine, "--since", began, "--reason", "no_subscription", count=1)
-    assert row["source"].startswith(f"{partition_of(b'found', 4)}:")
+    assert row["source"].startswith(f"{partition_of(b'found', pipeline.partitions)}:")
     for arguments in (("--until", began), ("--reason", "malformed"), ("--type", "tick"), ("--account", "other")):
         assert await told(pipeline, "list", *mine, *arguments) == []
     assert (

@@ -177,7 +177,7 @@ async def test_reading_goes_on_while_the_sink_inserts(url: str, embedded: Target
         chunk = table.chunk(alerts(range(start, start + 200)))
         position = await asyncio.to_thread(appender.append, 0, chunk.columns, position)
         beside_slow += not slow.done()
-    await asyncio.wait_for(reading, 20)
+    await asyncio.wait_for(reading, 60)
     assert beside_slow, "inserts waited for a slow reader"
     assert counts == sorted(counts)
     assert all(count % 200 == 0 for count in counts)

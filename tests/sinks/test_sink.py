@@ -85,7 +85,7 @@ def counts(store: Store) -> dict[str, int]:
     return {table.name: store.value(f"SELECT count() FROM {table.name}") for table in TABLES}
 
 
-async def wait_for(store: Store, table: str, rows: int, timeout: float = 30.0) -> None:
+async def wait_for(store: Store, table: str, rows: int, timeout: float = 60.0) -> None:
     def stored() -> bool:
         found: int = store.value(f"SELECT count() FROM {table}")
         assert found <= rows, f"{found} rows of {rows}"
@@ -104,7 +104,7 @@ def pages(running: Process) -> str:
 def ready(running: Process) -> tuple[bool, str]:
     """What ``/ready`` says of the sink."""
     try:
-        with urllib.request.urlopen(f"{pages(running)}/ready", timeout=5) as answer:
+        with urllib.request.urlopen(f"{pages(running)}/ready", timeout=30) as answer:
             told = json.load(answer)["roles"]["sink"]
     except urllib.error.HTTPError as error:
         told = json.load(error)["roles"]["sink"]
@@ -112,7 +112,7 @@ def ready(running: Process) -> tuple[bool, str]:
 
 
 def metrics(running: Process, name: str) -> list[float]:
-    with urllib.request.urlopen(f"{pages(running)}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"{pages(running)}/metrics", timeout=30) as answer:
         lines = answer.read().decode().splitlines()
     return [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name)]
 
@@ -187,11 +187,11 @@ async def test_two_sinks_and_kills_lose_and_double_nothing(make_sink_settings: M
             # The frozen one was thought dead; it comes back beside its successor.
             first.thaw()
             await sending
-            await wait_for(store, "alerts", rows, timeout=60)
+            await wait_for(store, "alerts", rows)
             third.kill()
             with process(settings, "sink"):
                 await send(settings, alerts(range(rows // 3, rows // 3 + 10)))
-                await wait_for(store, "alerts", rows + 10, timeout=60)
+                await wait_for(store, "alerts", rows + 10)
         assert store.value("SELECT uniqExact(kafka_partition, kafka_offset) FROM alerts") == rows + 10
 
 
@@ -210,7 +210,7 @@ async def test_clickhouse_away_is_waited_for_and_nothing_is_lost(
             assert "secret" not in sink.output
         finally:
             clickhouse.come_back()
-        await wait_for(store, "alerts", 90, timeout=60)
+        await wait_for(store, "alerts", 90)
         await wait_until(lambda: ready(sink) == (True, ""))
         assert metric(sink, "callmeter_sink_waiting") == 0
         assert "ClickHouse answers again" in sink.output

@@ -37,7 +37,7 @@ def ask(meter: Process, path: str) -> tuple[int, str]:
     if not found:
         return 0, ""
     try:
-        with urlopen(found[1] + path, timeout=5) as answer:
+        with urlopen(found[1] + path, timeout=30) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()

@@ -84,7 +84,7 @@ async def test_the_meter_rates_by_cards_old_and_new_and_says_when_one_is_unknown
     ]
     await produce(settings, encode(facts))
     with process(settings, "meter"):
-        await wait_until(lambda: _is(lambda: reasons(settings), ["unknown_rate_card"]), 30)
+        await wait_until(lambda: _is(lambda: reasons(settings), ["unknown_rate_card"]))
         await put_card(settings, new)
         again = {**facts[2], "fact_id": "again"}
         await produce(settings, encode([again, call(2, to_number="+49123", account="acct_2")]))
@@ -93,11 +93,11 @@ async def test_the_meter_rates_by_cards_old_and_new_and_says_when_one_is_unknown
             return sorted(one["amount_micros"] for one in await rated(settings))
 
         # 10 minutes at 0.06 and at 0.12.
-        await wait_until(lambda: _is(amounts, [600_000, 1_200_000]), 30)
+        await wait_until(lambda: _is(amounts, [600_000, 1_200_000]))
     # Another process finds both by what its ledger says.
     await produce(settings, encode([call(3, to_number="+49123"), call(4, to_number="+49123", account="acct_2")]))
     with process(settings, "meter"):
-        await wait_until(lambda: _is(amounts, [600_000, 600_000, 1_200_000, 1_200_000]), 30)
+        await wait_until(lambda: _is(amounts, [600_000, 600_000, 1_200_000, 1_200_000]))
     view = await view_account(settings, "acct_1")
     unknown = subscription(account="acct_9", rate_card="0" * 32)
     assert ((await view.outcome(encode([unknown])[0])).refused or ("",))[0] == "unknown_rate_card"
@@ -109,7 +109,7 @@ async def test_a_worker_whose_terms_name_a_card_that_is_gone_refuses_to_start(ma
     await put_card(settings, gone)
     await produce(settings, encode([subscription(rate_card=gone.card_id), call(1, to_number="+49123")]))
     with process(settings, "meter"):
-        await wait_until(lambda: _is(lambda: _count(rated(settings)), 1), 30)
+        await wait_until(lambda: _is(lambda: _count(rated(settings)), 1))
     await delete(settings, gone.card_id, gone.card_id)
     worker = LedgerPartition(TP(settings.topic(ACCOUNT_EVENTS), 0), settings, 1)
     with pytest.raises(LedgerUnusable, match=f"rate-cards: rate card {gone.card_id}, of plan starter, is gone: import"):

@@ -68,7 +68,7 @@ async def test_batches_and_flight_are_bounded_by_what_records_weigh():
     await asyncio.sleep(0)
     assert not full.done()
     worker.go_on.set()
-    await asyncio.wait_for(full, 10)
+    await asyncio.wait_for(full, 60)
     await wait_until(lambda: sum(worker.sizes) == 8)
     assert max(worker.sizes) == 3
     await workers.close()

@@ -30,7 +30,8 @@ async def test_a_restart_goes_on_where_it_was(settings):
     assert [value["type"] for value in await read_values(settings, "billing-events")].count("cycle.opened") == ACCOUNTS
 
 
-async def test_two_workers_share_the_partitions_and_one_takes_over_when_the_other_stops(settings):
+async def test_two_workers_share_the_partitions_and_one_takes_over_when_the_other_stops(make_settings):
+    settings = make_settings(partitions=4)
     await produce(settings, subscribed(ACCOUNTS))
     with process(settings, "meter") as first, process(settings, "meter") as second:
 

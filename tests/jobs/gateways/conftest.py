@@ -68,7 +68,7 @@ def pipeline(broker: KafkaBroker, double: StripeDouble, tmp_path_factory: pytest
         topic_prefix=f"{name}-",
         group_id=name,
         transactional_id=name,
-        partitions=4,
+        partitions=2,
         http_port=0,
         **at(double),
     )
@@ -109,7 +109,7 @@ async def place(double: StripeDouble, agency: Account) -> AsyncIterator[Place]:
 
 def _at_double(double: StripeDouble, agency: Account) -> AsyncIterator[Place]:
     settings = Settings(
-        stripe_key=KEY, stripe_api_base=double.url, stripe_timeout_s=1, stripe_webhook_secret=WEBHOOK_SECRET
+        stripe_key=KEY, stripe_api_base=double.url, stripe_timeout_s=30, stripe_webhook_secret=WEBHOOK_SECRET
     )
     return _place(settings, KEY, agency.id, {"api": double.url})
 

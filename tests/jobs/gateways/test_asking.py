@@ -68,7 +68,7 @@ async def requests_of(settings: Settings, count: int = 1, **fields: Any) -> list
         return like if len(like) == count else None
 
     tests = {name: value if callable(value) else value.__eq__ for name, value in fields.items()}
-    return await wait_until(found, timeout=40, what=f"{count} requests with {fields}")
+    return await wait_until(found, what=f"{count} requests with {fields}")
 
 
 async def test_a_request_is_raised_asked_for_and_known_with_its_invoice(
@@ -281,11 +281,11 @@ async def test_a_job_killed_after_any_single_call_leaves_exactly_one_invoice(
             began = len(double.calls)
             killer.victim, killer.at = job, began + number
             await produce(to_stripe, [pack(f"{number}", account=client, agency_id=own)])
-            await wait_until(partial(paid, job, number + 1), timeout=40)
+            await wait_until(partial(paid, job, number + 1))
             survived = job.alive()
             if not survived:
                 job = start()
-                await wait_until(partial(paid, job, number + 1), timeout=40)
+                await wait_until(partial(paid, job, number + 1))
             assert [one["status"] for one in agency.invoices.values()] == ["paid"] * (number + 1)
             if survived:
                 break

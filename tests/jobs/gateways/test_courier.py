@@ -74,7 +74,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def until_written(office: Office, count: int) -> list[dict[str, Any]]:
-    return await wait_until(lambda: office.written if len(office.written) >= count else None, timeout=10)
+    return await wait_until(lambda: office.written if len(office.written) >= count else None)
 
 
 async def test_one_that_cannot_be_asked_for_waits_behind_the_others() -> None:
@@ -154,7 +154,7 @@ async def test_a_request_that_is_canceled_while_it_is_asked_for_is_canceled_outs
     await until_written(office, 1)
     # The log has not told of the sending when it tells of the cancellation.
     courier.take(request("r", status="canceled", updated_at=_now()))
-    await wait_until(lambda: office.gateway.canceled == ["ext"], timeout=10)
+    await wait_until(lambda: office.gateway.canceled == ["ext"])
     await courier.stop()
 
 

@@ -40,7 +40,7 @@ def pipeline(broker: KafkaBroker, double: StripeDouble, tmp_path_factory: pytest
         topic_prefix=f"{name}-",
         group_id=name,
         transactional_id=name,
-        partitions=4,
+        partitions=2,
         http_port=0,
         api_port=free_port(),
         stripe_webhook_secret=WEBHOOK_SECRET,
@@ -59,7 +59,7 @@ async def ready(settings: Settings, status: int = 200) -> None:
     async def answers() -> bool:
         return (await ask_api(settings, "GET", "/ready"))[0] == status
 
-    await wait_until(answers, timeout=40)
+    await wait_until(answers)
 
 
 async def ask_api(settings: Settings, method: str, path: str, **how: Any) -> tuple[int, Any]:
