@@ -1,7 +1,8 @@
 """What a call costs as things grow: accounts, partitions, workers, and the size of a transaction.
 
 One thing at a time is changed, against 5,000 accounts, 4 partitions, one worker and transactions as they are by
-default. Rates and costs are of the second half of the calls: by then every worker has its partitions.
+default. Rates and costs are of the second half of the calls: by then every worker has its partitions. There are as many calls for
+each worker, or most of what several do would be on its way already when the second half begins.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ TITLE = "cost of a call as accounts, partitions, workers and transactions grow"
 class Sizes:
     """How much is measured."""
 
-    calls: int = size(400_000, "calls in the log of each point")
+    calls: int = size(400_000, "calls in the log of each point, for each of its workers")
     most_accounts: int = size(1_000_000, "the most accounts")
     points: int = size(100, "most points that are measured, the first ones")
     rounds: int = size(1, "how often each point is measured")
@@ -62,11 +63,12 @@ async def measure(lab: Lab, sizes: Sizes) -> AsyncIterator[Run]:
     for _ in range(sizes.rounds):
         for point in islice(points(sizes), sizes.points):
             settings = lab.settings(partitions=point.partitions, batch_records=point.batch_records)
-            with step(f"{point.what}: {point.accounts:,} accounts subscribe, {sizes.calls:,} calls are written"):
+            count = sizes.calls * point.workers
+            with step(f"{point.what}: {point.accounts:,} accounts subscribe, {count:,} calls are written"):
                 await subscribe(settings, point.accounts, PLAIN)
-                await Filler(settings, point.accounts).fill(calls(sizes.calls, point.accounts))
+                await Filler(settings, point.accounts).fill(calls(count, point.accounts))
             with step(f"{point.what}: {point.workers} meter(s)"):
-                yield Run(point.what, await second_half(settings, sizes.calls, point.workers))
+                yield Run(point.what, await second_half(settings, count, point.workers))
 
 
 async def second_half(settings: Settings, count: int, workers: int) -> dict[str, float]:
