@@ -1,8 +1,8 @@
 """What a call costs as things grow: accounts, partitions, workers, and the size of a transaction.
 
 One thing at a time is changed, against 5,000 accounts, 4 partitions, one worker and transactions as they are by
-default. Rates and costs are of the second half of the calls: by then every worker has its partitions. There are as many calls for
-each worker, or most of what several do would be on its way already when the second half begins.
+default. Rates and costs are of the second half of the calls: by then every worker has its partitions. There are as many
+calls for each worker, or most of what several do would be on its way already when the second half begins.
 """
 
 from __future__ import annotations
