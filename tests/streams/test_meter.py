@@ -80,6 +80,8 @@ async def test_a_frozen_worker_that_wakes_doubles_nothing(make_settings):
     other_machine = settings.model_copy(update={"data_folder": settings.folder / "other"})
     with process(settings, "meter") as zombie:
         await rated(settings, 10)
+        # Who is frozen while it opens a partition fences its successor when it wakes: both end, and are started anew.
+        await ready(zombie)
         zombie.freeze()
         with process(other_machine, "meter") as meter:
             await produce(settings, calls(ACCOUNTS, 10, 10))
