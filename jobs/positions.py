@@ -84,5 +84,5 @@ class LedgerPositions:
             record = decode_position(newest.value)
         except ValueError as error:
             raise unreadable(newest, error) from None
-        micros = record.clock_micros
-        return Standing(record.offset, None if micros is None else EPOCH + timedelta(microseconds=micros))
+        micros = record.done_clock_micros
+        return Standing(record.done_offset, None if micros is None else EPOCH + timedelta(microseconds=micros))

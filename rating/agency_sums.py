@@ -155,12 +155,15 @@ class AgencySums:
         )
         self._told.append(Told(account.agency_id, encode(told)))
 
-    def tick(self, before: datetime | None, now: datetime, offset: int) -> None:
-        """The partition's clock goes on. Only the first tick of a minute is told: it goes to every partition."""
-        minute = unix_micros(now) // MINUTE
-        if before is None or unix_micros(before) // MINUTE != minute:
+    def begin_tick(self, before: datetime | None, now: datetime, offset: int) -> None:
+        """The partition's clock goes on: what was counted so far is of the time before."""
+        if _is_told(before, now):
             self._tell(before, offset)
             self._forget()
+
+    def end_tick(self, before: datetime | None, now: datetime) -> None:
+        """All that the tick had to do is told."""
+        if _is_told(before, now):
             self._told.append(Told(None, encode(AgencyTick(at=now, source_partition=self._partition))))
 
     def to_be_numbered(self, account: Account, payment_request_id: str, year: int, at: datetime, offset: int) -> None:
@@ -233,3 +236,8 @@ class AgencySums:
     def _forget(self) -> None:
         self._recent.clear()
         self._known.clear()
+
+
+def _is_told(before: datetime | None, now: datetime) -> bool:
+    """Only the first tick of a minute is told: it goes to every partition."""
+    return before is None or unix_micros(before) // MINUTE != unix_micros(now) // MINUTE

@@ -18,7 +18,7 @@ from rating.agency_sums import AgencySums
 from rating.cards import NO_CARDS, Card, Cards
 from rating.ledger import decode_account, decode_history, decode_hours
 from rating.outputs import BILLING_EVENTS, Output, encode
-from rating.period import unix_micros
+from rating.period import EPOCH, unix_micros
 from rating.terms import LARGEST, Tariff, Terms, WholesaleTerms
 
 # More than a rated call takes.
@@ -50,6 +50,32 @@ class AccessOfAgency(msgspec.Struct, array_like=True):
     off: bool
 
 
+class TickAtWork(msgspec.Struct, array_like=True):
+    """A tick that has more to do; saved with the position, so that whoever restores goes on with it.
+
+    Attributes:
+        offset: of the tick.
+        at_micros: its time, in unix microseconds.
+        before_micros: the clock before it, in unix microseconds; None before the first tick.
+        later: accounts that later facts gave something to do by its time: that is for the next tick.
+    """
+
+    offset: int
+    at_micros: int
+    before_micros: int | None
+    later: set[str] = msgspec.field(default_factory=set)
+
+    @property
+    def at(self) -> datetime:
+        """Its time."""
+        return EPOCH + timedelta(microseconds=self.at_micros)
+
+    @property
+    def before(self) -> datetime | None:
+        """The clock before it."""
+        return None if self.before_micros is None else EPOCH + timedelta(microseconds=self.before_micros)
+
+
 class Books:
     """State of one partition.
 
@@ -57,6 +83,7 @@ class Books:
         partition: number of the partition.
         offset: position of the fact at hand.
         clock: latest tick, None before the first.
+        tick: the latest one while it has more to do, see `rating.ticks`.
         accounts: by id; restored ones stay bytes until touched.
         histories: the cold part of the accounts.
         hours_of: the hours of the accounts that are watched for unusual usage.
@@ -79,6 +106,7 @@ class Books:
         self._wholesale_tariffs: dict[WholesaleTerms, Tariff] = {}
         self.offset = 0
         self.clock: datetime | None = None
+        self.tick: TickAtWork | None = None
         self.rules = Rules()
         self.accounts: dict[str, Account | bytes] = {}
         self.histories: dict[str, History | bytes] = {}
@@ -226,6 +254,8 @@ class Books:
         if micros != account.next_due:
             account.next_due = micros
             if micros is not None:
+                if self.tick is not None and micros <= self.tick.at_micros:
+                    self.tick.later.add(account.account_id)
                 heapq.heappush(self.due, (micros, account.account_id))
 
     def emit(self, topic: str, account: Account, value: Mapping[str, Any], key: str | None = None) -> None:

@@ -16,12 +16,11 @@ import msgspec
 from rating import ledger
 from rating.access import review_access
 from rating.agency_sums import Told
-from rating.books import AccessOfAgency, Books, Refusal, Rules
+from rating.books import AccessOfAgency, Books, Refusal, Rules, TickAtWork
 from rating.calls import check_call, rate_call
 from rating.cards import NO_CARDS, Cards
 from rating.changes import adjust_wallet, apply_pack, charge_one_time, set_cap, set_caps
 from rating.corrections import correct_call
-from rating.cycle import advance
 from rating.disputes import dispute_request
 from rating.facts import (
     END_OF_TIME,
@@ -72,28 +71,40 @@ from rating.period import EPOCH, unix_micros
 from rating.schedules import schedules_of
 from rating.seen import SeenCalls, call_hash
 from rating.terms import Tariff, decode_terms, encode_terms
+from rating.ticks import begin_tick, bring_to_tick, work_on_tick
 from rating.topups import set_top_up
 from rating.versions import StateError
 from rating.wholesale import set_wholesale
 
 ACCOUNT_EVENTS = "account-events"
 LONGEST_STEP = timedelta(days=35)
+# These are for all accounts alike, so they wait until a tick before them is done.
+ABOUT_MANY = (RulesSet, WholesaleSet, AgencyAccess)
 DAY = 86_400
 LONGEST_RETENTION_S = LONGEST_RETENTION_DAYS * DAY
-# A jump over years gives out a lot for each account: a slice of a tick ends after so many outputs, too.
-SLICE_OUTPUTS = 20_000
 SECONDS_IN_ALL_TIME = 100 * 366 * DAY
 
 
 class PositionRecord(msgspec.Struct, array_like=True):
-    """Where the ledger stands: offset of the next record, latest tick, rules."""
+    """Where the ledger stands: offset of the next record, latest tick, rules, the tick that is at work."""
 
     offset: int
     clock_micros: int | None
     rules: Rules
+    tick: TickAtWork | None = None
+
+    @property
+    def done_offset(self) -> int:
+        """Offset of the first record that is not done altogether: of a tick at work, its own."""
+        return self.offset if self.tick is None else self.tick.offset
+
+    @property
+    def done_clock_micros(self) -> int | None:
+        """Latest tick that is done altogether, in unix microseconds."""
+        return self.clock_micros if self.tick is None else self.tick.before_micros
 
 
-_encode_position = msgspec.msgpack.Encoder().encode
+_encode_position = msgspec.msgpack.Encoder(order="deterministic").encode
 _encode_access = msgspec.msgpack.Encoder().encode
 _decode_access = msgspec.msgpack.Decoder(AccessOfAgency).decode
 _decode_position = msgspec.msgpack.Decoder(PositionRecord).decode
@@ -162,7 +173,7 @@ class Fold:
         partition: int,
         partitions: int | None,
         seen: SeenCalls,
-        slice_accounts: int = 2_000,
+        slice_accounts: int = 500,
         cards: Cards = NO_CARDS,
     ) -> None:
         """Start with empty books.
@@ -198,6 +209,11 @@ class Fold:
     def clock(self) -> datetime | None:
         """Latest tick of the partition, None before the first."""
         return self.books.clock
+
+    @property
+    def tick_at_work(self) -> bool:
+        """Whether a tick has more to do: call `work` between transactions."""
+        return self.books.tick is not None
 
     @property
     def accounts_count(self) -> int:
@@ -258,8 +274,9 @@ class Fold:
             rated: of a correction, the rated call that it corrects (see `corrected_call`), None where it is not found.
 
         Returns:
-            True when the record is done. False when a large tick has more to do: commit, then call again with the same
-            arguments.
+            True when the record is done. False when a large tick has more to do, or the record waits for one: commit,
+            then call again with the same arguments. Of a tick the `position` is beyond it by then: later records may
+            be folded first, and `work` does the rest of it.
         """
         self.books.offset = offset
         try:
@@ -271,6 +288,8 @@ class Fold:
             elif isinstance(fact, Tick):
                 if not self._tick(fact):
                     return False
+            elif isinstance(fact, ABOUT_MANY) and not self._is_free():
+                return False
             elif isinstance(fact, RulesSet):
                 self._set_rules(fact)
             elif isinstance(fact, WholesaleSet):
@@ -304,6 +323,8 @@ class Fold:
             raise Refusal("no_subscription", f"account {account_id} was never subscribed")
         if type(account) is bytes:
             account = books.account(account_id)
+        if books.tick is not None:
+            bring_to_tick(books, account)  # type: ignore[arg-type]
         duration_s = check_call(books, call)
         if call.agency_id != account.agency_id:  # type: ignore[union-attr]
             raise Refusal("wrong_agency", "the account belongs to another agency")
@@ -337,6 +358,8 @@ class Fold:
     ) -> None:
         books = self.books
         account = books.account(fact.account_id)
+        if account is not None and books.tick is not None:
+            bring_to_tick(books, account)
         if account is None:
             if self._belongs_elsewhere(fact.account_id, value, forwarded):
                 return
@@ -413,33 +436,30 @@ class Fold:
         books = self.books
         at = tick.at.astimezone(UTC)
         clock = books.clock
+        if books.tick is not None and books.tick.offset == books.offset:
+            return self._is_free()
         if clock is not None:
             if at <= clock:
                 return True
             if at - clock > LONGEST_STEP and not tick.jump:
                 raise Refusal("impossible_times", 'a tick more than 35 days past the last one needs "jump": true')
-        limit = unix_micros(at)
-        due = books.due
-        changed, given = 0, len(books.outputs)
-        while due and due[0][0] <= limit:
-            micros, account_id = due[0]
-            value = books.accounts[account_id]
-            if (ledger.due_of(value) if type(value) is bytes else value.next_due) != micros:  # type: ignore[union-attr]
-                heapq.heappop(due)
-                continue
-            if changed == self.slice_accounts or len(books.outputs) - given > SLICE_OUTPUTS:
-                return False
-            heapq.heappop(due)
-            account = books.account(account_id)
-            assert account is not None
-            account.next_due = None
-            advance(books, account, at)
-            review_access(books, account, at)
-            books.touch(account)
-            changed += 1
-        books.agencies.tick(clock, at, books.offset)
+        if not self._is_free():
+            return False
+        begin_tick(books, at)
         self._set_clock(at)
-        return True
+        self.work()
+        self.position = books.offset + 1
+        return books.tick is None
+
+    def work(self) -> None:
+        """Go on with the tick at work: one slice of it."""
+        work_on_tick(self.books, self.slice_accounts)
+
+    def _is_free(self) -> bool:
+        """Whether no tick is at work any more, after a slice of it."""
+        if self.books.tick is not None:
+            self.work()
+        return self.books.tick is None
 
     def _change_access(self, fact: AgencyAccess) -> bool:
         """Turn all accounts of an agency off, or on again; like a tick, in slices where there are many.
@@ -555,7 +575,7 @@ class Fold:
             value = ledger.AGENCY_ACCESS_STATE.prefix + _encode_access(books.access_of[agency_id])
             records.append((ledger.AGENCY_ACCESS + agency_id.encode(), value))
         clock = None if books.clock is None else unix_micros(books.clock)
-        position = _encode_position(PositionRecord(self.position, clock, books.rules))
+        position = _encode_position(PositionRecord(self.position, clock, books.rules, books.tick))
         records.append((ledger.POSITION, ledger.POSITION_STATE.prefix + position))
         books.new_terms.clear()
         books.touched.clear()
@@ -610,6 +630,7 @@ class Fold:
                 record = decode_position(value)
                 self.position = record.offset
                 self.books.rules = record.rules
+                self.books.tick = record.tick
                 if record.clock_micros is not None:
                     self._set_clock(EPOCH + timedelta(microseconds=record.clock_micros))
             elif key.startswith(ledger.AGENCY_ACCESS):

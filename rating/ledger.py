@@ -8,7 +8,7 @@ Each value begins with a version byte, see `rating.versions`.
 - ``terms\\0<hash>``: the terms; written once in a partition.
 - ``agency\\0<id>``: what the platform charges an agency.
 - ``agency-access\\0<id>``: whether all accounts of an agency are off, for a cap of the agency.
-- ``position``: offset of the next fact, clock and rules. Last record of every transaction.
+- ``position``: offset of the next fact, clock, rules and the tick that is at work. Last record of every transaction.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ HISTORY_STATE = Layout("history", version=4, upgrades={1: same, 2: same, 3: same
 # rate cards.
 TERMS_STATE = Layout("terms", version=2, upgrades={1: same})
 HOURS_STATE = Layout("hours")
-POSITION_STATE = Layout("position")
+# 2: a tick that is at work.
+POSITION_STATE = Layout("position", version=2, upgrades={1: same})
 WHOLESALE_STATE = Layout("wholesale")
 AGENCY_ACCESS_STATE = Layout("agency access")
 ACCOUNT = b"account\0"

@@ -115,6 +115,11 @@ class LedgerPartition(FencedPartition):
         """Offset of the next record to rate, as the ledger has it."""
         return self._fold.position
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a tick is at work."""
+        return self._fold.tick_at_work
+
     async def open(self) -> None:
         """Fence, restore the accounts, load the rate cards they need, then let the index of rated calls catch up.
 
@@ -152,7 +157,7 @@ class LedgerPartition(FencedPartition):
         self._lag.set(records)
 
     async def handle(self, records: list[ConsumerRecord]) -> None:
-        """Rate a batch. A large tick is committed slice by slice, and other partitions have their turn in between."""
+        """Rate a batch, then do a slice of the tick at work: calls that come after a large tick do not wait for it."""
         fold = self._fold
         done = at = breathed = 0
         while at < len(records):
@@ -178,12 +183,16 @@ class LedgerPartition(FencedPartition):
                             return
                     rated = await self._rating_of(record.value, call_id, record.offset)
                 while not fold.fold(record.value, record.offset, record.key, forwarded, refused, rated):
+                    if fold.position > record.offset:
+                        break
                     await self._store(records[done:at])
                     done = at
                     if self.stopping:
                         return
                 at += 1
             self._collect()
+        if fold.tick_at_work:
+            fold.work()
         await self._store(records[done:])
 
     async def _rating_of(self, correction: bytes, call_id: str, offset: int) -> bytes | None:

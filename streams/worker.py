@@ -70,6 +70,11 @@ class PartitionWorker(ABC):
     def position(self) -> int:
         """Offset of the next record to handle: stored together with what came of the records before it."""
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is more to do though no record has come: `handle` is called with none, then."""
+        return False
+
     @abstractmethod
     async def open(self) -> None:
         """Keep any other owner out, and restore the state and the position."""
@@ -125,7 +130,8 @@ class PartitionWorker(ABC):
         queue, queued = self._queue, self._queued
         try:
             while not self.stopping:
-                await queued.wait()
+                if not self.unfinished:
+                    await queued.wait()
                 records: list[ConsumerRecord] = []
                 weight = 0
                 while queue and weight < batch_records:
@@ -134,7 +140,7 @@ class PartitionWorker(ABC):
                     weight += run.weight
                 if not queue:
                     queued.clear()
-                if records:
+                if records or self.unfinished:
                     epoch = flight.epoch
                     await self.handle(records)
                     if epoch == flight.epoch:

@@ -1,5 +1,6 @@
 """The fold: same log, same outputs, however it is cut; nothing half-done; bad input is a dead letter."""
 
+import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,8 +14,11 @@ from tests.rating.builders import call, encode, fact, outputs, pack, refused, su
 from tests.rating.logs import ACCOUNTS, a_log, by_topic_and_account
 
 
-def fold_all(lines, partitions=1, restart_every=None, slice_accounts=2_000):
-    """Fold into some partitions, by account; ticks and unreadable lines go to all, those lines to the first only."""
+def fold_all(lines, partitions=1, restart_every=None, slice_accounts=2_000, go_on=lambda: False):
+    """Fold into some partitions, by account; ticks and unreadable lines go to all, those lines to the first only.
+
+    ``go_on`` decides whether the next line comes before a tick is done.
+    """
     given = []
     for partition in range(partitions):
         seen = SeenInMemory()
@@ -27,17 +31,20 @@ def fold_all(lines, partitions=1, restart_every=None, slice_accounts=2_000):
                 continue
             done = False
             while not done:
-                done = fold.fold(line, offset)
+                done = fold.fold(line, offset) or (fold.position > offset and go_on())
                 ledger.update(fold.drain_ledger())
                 given.extend(fold.outputs)
                 fold.outputs.clear()
-                if restart_every and (not done or offset % restart_every == 0):
+                if restart_every and (fold.tick_at_work or (done and offset % restart_every == 0)):
                     fold = Fold(partition, partitions, seen, slice_accounts)
                     for key, value in ledger.items():
                         fold.restore(key, value)
                     fold.restored()
-                    assert fold.position == offset + done
+                    assert fold.position in (offset + done, offset + 1)
             offset += 1
+        while fold.tick_at_work:
+            fold.work()
+        given.extend(fold.outputs)
         assert not fold.forwards
     return by_topic_and_account(given)
 
@@ -59,6 +66,16 @@ def test_a_restart_changes_nothing_whatever_the_accounts_live_through(seed):
 def test_many_partitions_give_the_same_as_one(partitions):
     lines = encode(a_log(partitions))
     assert fold_all(lines, partitions) == fold_all(lines)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_comes_after_a_large_tick_need_not_wait_for_it(seed):
+    """Whatever is folded before the tick is done, and wherever a restart comes in between."""
+    lines = written_log(seed, 80)
+    now_and_then = random.Random(seed)
+    go_on = lambda: now_and_then.random() < 0.9  # noqa: E731
+    for restart_every in (None, 1):
+        assert fold_all(lines, 1, restart_every, 1, go_on) == fold_all(lines)
 
 
 def test_a_tick_in_slices_with_restarts_gives_the_same_as_in_one_piece():
@@ -241,7 +258,7 @@ def redriven(log, refused_at):
 
 
 def test_a_jump_over_years_is_folded_in_slices_by_what_it_gives_out(monkeypatch):
-    monkeypatch.setattr("rating.fold.SLICE_OUTPUTS", 100)
+    monkeypatch.setattr("rating.ticks.SLICE_OUTPUTS", 100)
     fold = Fold(0, None, SeenInMemory())
     facts = [subscription(account=f"acct_{n}", interval="day") for n in range(8)]
     *first, jump = encode([*facts, tick("2026-11-01T00:00:00Z"), tick("2027-02-01T00:00:00Z", jump=True)])
