@@ -62,7 +62,7 @@ def parse_event(body: bytes, signature: str, secret: SecretStr | None) -> Gatewa
 
     Raises:
         Unavailable: there is no secret.
-        WebhookRefused: the signature is wrong, or older than five minutes; or it is no event.
+        WebhookRefused: the signature is wrong, or older than five minutes; or it is no event, or one of another shape.
     """
     if secret is None:
         raise Unavailable(
@@ -72,7 +72,13 @@ def parse_event(body: bytes, signature: str, secret: SecretStr | None) -> Gatewa
         event = stripe.Webhook.construct_event(body, signature, secret.get_secret_value(), REPLAY_WINDOW_S).to_dict()
     except (stripe.SignatureVerificationError, ValueError) as error:
         raise WebhookRefused(f"this is no event of Stripe's: {error}") from None
-    return _told(event)
+    try:
+        return _told(event)
+    except KeyError as error:
+        missing = error.args[0]
+        raise WebhookRefused(f"this is no event of Stripe's that is known here: it has no {missing}") from None
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise WebhookRefused(f"this is no event of Stripe's that is known here: {error}") from None
 
 
 def _told(event: Mapping[str, Any]) -> GatewayEvent | None:
