@@ -56,6 +56,8 @@ def test_a_refund_that_was_told_before_is_not_made_again():
     refund = corrected("refund", TOTAL, name="refund:dp_1")
     found = documents(*PAID, refund, disputed("lost"))
     assert sum(one["paid_micros"] for one in found.values()) == -TOTAL
+    assert found["dispute:dp_1"]["status"] == "lost"
+    assert refused(*PAID, refund, disputed("lost")) == []
 
 
 def test_more_than_is_left_cannot_be_lost_and_leaves_no_trace():
