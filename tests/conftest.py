@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
+import sys
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,27 @@ hypothesis.settings.register_profile("callmeter", deadline=None, derandomize=Tru
 hypothesis.settings.load_profile("callmeter")
 # Brokers of tests live for minutes, and would spend most of them on compiling themselves for a long life.
 os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1"
+# Modules are compiled once, not by every worker and by each of the processes under test.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# A broker makes thousands of small files, and deletes them.
+MEMORY = Path("/dev/shm")
+BROKER_BYTES = 4 << 30
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@contextmanager
+def _data_in_memory(data: Path) -> Iterator[None]:
+    """Has a folder that is not there yet lie in memory, where there is enough of it; it is gone at the end."""
+    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > BROKER_BYTES
+    with tempfile.TemporaryDirectory(prefix="callmeter-kafka-", dir=MEMORY if roomy else None) as folder:
+        data.symlink_to(folder)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -38,17 +63,17 @@ def no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     """The session's broker, on ports of its own. A test that stops or freezes it must start or thaw it again."""
+    # Its logs are worth keeping for a while, its data is not.
     running = KafkaBroker(tmp_path_factory.mktemp("kafka"), port=0)
     # Terminated like interrupted: with the fixtures torn down, or the broker would outlive the session.
     terminated = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        running.start()
-        yield running
-    finally:
-        running.stop()
-        signal.signal(signal.SIGTERM, terminated)
-        # Its logs are worth keeping for a while, its data is not.
-        shutil.rmtree(running.data, ignore_errors=True)
+    with _data_in_memory(running.data):
+        try:
+            running.start()
+            yield running
+        finally:
+            running.stop()
+            signal.signal(signal.SIGTERM, terminated)
 
 
 @pytest.fixture
