@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import hmac
 import json
@@ -71,7 +70,6 @@ class StripeDouble:
     passed_s: int = 0
     search_lag_s: int = 60
     _keys: dict[tuple[str, str], _Known] = field(default_factory=dict)
-    _stopping: threading.Event = field(default_factory=threading.Event)
 
     def now(self) -> int:
         """Its clock, in unix seconds."""
@@ -101,11 +99,11 @@ class StripeDouble:
             if fault == "429":
                 raise Refused(429, "Too many requests hit the API too quickly.", code="rate_limit")
             if fault == "silence before":
-                await self._silence()
+                await self._silence(request)
             status, body, replayed = self._once(account, operation, names, text, call, fault)
             self.on_call(number, call)
             if fault == "silence after":
-                await self._silence()
+                await self._silence(request)
         except Refused as refused:
             status, body, replayed = refused.status, _encoded({"error": refused.error}), False
         headers = {"Request-Id": f"req_{number}", "Stripe-Should-Retry": "true"} if status == 429 else {}
@@ -113,7 +111,7 @@ class StripeDouble:
             headers["Idempotent-Replayed"] = "true"
         if fault in ("silence within", "break within"):
             headers["Content-Length"] = str(len(body))
-            return StreamingResponse(self._half(body, fault), status, headers, "application/json")
+            return StreamingResponse(self._half(request, body, fault), status, headers, "application/json")
         return Response(body, status, headers, "application/json")
 
     def _account_of(self, request: Request) -> Account:
@@ -129,16 +127,16 @@ class StripeDouble:
             )
         return self.accounts[name]
 
-    async def _silence(self) -> None:
-        """Never answer."""
-        while not self._stopping.is_set():
-            await asyncio.sleep(0.02)
+    async def _silence(self, request: Request) -> None:
+        """Do not answer for as long as anybody waits for it."""
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
 
-    async def _half(self, body: bytes, fault: Fault) -> AsyncIterator[bytes]:
+    async def _half(self, request: Request, body: bytes, fault: Fault) -> AsyncIterator[bytes]:
         """Half an answer, then nothing more."""
         yield body[: len(body) // 2]
         if fault == "silence within":
-            await self._silence()
+            await self._silence(request)
         raise ConnectionError("as a test wants it")
 
     def _once(
@@ -297,8 +295,8 @@ def stripe_double() -> Iterator[StripeDouble]:
     try:
         yield double
     finally:
-        double._stopping.set()
-        server.should_exit = True
+        # Nobody is waited for who still waits.
+        server.should_exit = server.force_exit = True
         thread.join()
 
 

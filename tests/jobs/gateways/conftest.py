@@ -33,7 +33,7 @@ class Place:
         settings: to get there.
         account: the connected account's id.
         client: of the official SDK, for what a test sets up or looks at.
-        link: makes a gateway with these options.
+        link: makes a gateway with these options, and the settings of the moment.
     """
 
     settings: Settings
@@ -118,11 +118,12 @@ async def _place(settings: Settings, key: str, account: str, base: Any) -> Async
     made: list[StripeGateway] = []
 
     def link(**options: str) -> StripeGateway:
-        made.append(StripeGateway("acme", {"account": account, **options}, settings))
+        made.append(StripeGateway("acme", {"account": account, **options}, place.settings))
         return made[-1]
 
     client = stripe.StripeClient(key, stripe_account=account, base_addresses=base, max_network_retries=0)
-    yield Place(settings, account, client, link)
+    place = Place(settings, account, client, link)
+    yield place
     for gateway in made:
         await gateway.close()
 
