@@ -132,6 +132,8 @@ async def wait_until(condition: Callable[[], T], timeout: float = 60.0, what: st
 async def wait_until(condition: Callable[[], Any], timeout: float = 60.0, what: str = "") -> Any:
     """Calls the condition until what it gives (awaited if need be) is true, and returns that.
 
+    What takes long to look at is looked at less often, so that most of the time is left to what is waited for.
+
     Args:
         condition: a function or a coroutine function; an ``AssertionError`` in it counts as not yet.
         timeout: seconds.
@@ -140,6 +142,7 @@ async def wait_until(condition: Callable[[], Any], timeout: float = 60.0, what: 
     deadline = time.monotonic() + timeout
     last: object = None
     while True:
+        began = time.monotonic()
         try:
             found = condition()
             value = await found if isinstance(found, Awaitable) else found
@@ -148,9 +151,10 @@ async def wait_until(condition: Callable[[], Any], timeout: float = 60.0, what: 
             last = value
         except AssertionError as error:
             last = error
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise AssertionError(f"not within {timeout:g} s: {what or condition}; last: {last!r}")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(min(max(0.05, 2 * (now - began)), 1))
 
 
 @dataclass
