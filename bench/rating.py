@@ -21,7 +21,7 @@ from rating.cards import Card, Row
 from rating.fold import Fold
 from rating.seen import SeenInMemory
 from streams.ledger import RUN_RECORDS
-from streams.meter import GC_THRESHOLDS
+from streams.process import GC_THRESHOLDS
 from streams.records import Record
 
 TITLE = "decode + rate + encode, pure, one thread"

@@ -1,8 +1,8 @@
 """Freshness: from a call being produced to its row being in ClickHouse; one meter, one sink on the embedded engine.
 
 As `bench.latency`, but the other end is the sink's: it counts the rows that it has written and read back the position
-of, and its ``/metrics`` tell how many. Rows come in nearly the order of the calls, so the n-th row is taken for the
-n-th call.
+of, and its ``/metrics`` tell how many of each partition. The rows of a partition come in the order of its calls, so
+the n-th row is taken for the n-th call of its partition.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import aiohttp
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from bench.figure import Run, size
 from bench.lab import Lab, step
@@ -28,7 +28,8 @@ from sinks.migrate import migrate
 from streams.settings import Settings
 
 TITLE = "produced -> row in ClickHouse"
-POLL_S = 0.02
+POLL_S = 0.05
+ROWS = re.compile(r'callmeter_sink_rows_total\{partition="(\d+)",table="rated_calls"\} (\S+)')
 
 
 @dataclass(frozen=True)
@@ -84,26 +85,32 @@ class Stored(Watched):
         """
         super().__init__(settings, sizes)
         self._metrics = f"http://127.0.0.1:{port}/metrics"
+        self._on_their_way: list[deque[str]] = [deque() for _ in range(sizes.partitions)]
+
+    async def _send(self, producer: AIOKafkaProducer, call_id: str, account: int, due: float) -> None:
+        self._on_their_way[self._homes[account]].append(call_id)
+        await super()._send(producer, call_id, account, due)
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
-        known = 0
+        known = [0] * len(self._on_their_way)
         async with aiohttp.ClientSession() as session:
             while True:
                 stored = await self._stored(session)
                 now = time.perf_counter()
-                for call_id in tuple(islice(self._due, stored - known)):
-                    due = self._due.pop(call_id)
-                    if due >= self._counted_from:
-                        self.arrived.append((due, now - due))
-                known = stored
+                for partition, rows in stored.items():
+                    for _ in range(rows - known[partition]):
+                        due = self._due.pop(self._on_their_way[partition].popleft())
+                        if due >= self._counted_from:
+                            self.arrived.append((due, now - due))
+                    known[partition] = rows
                 await asyncio.sleep(POLL_S)
 
-    async def _stored(self, session: aiohttp.ClientSession) -> int:
-        """Rated calls that the sink has stored since it was started."""
+    async def _stored(self, session: aiohttp.ClientSession) -> dict[int, int]:
+        """By partition, rated calls that the sink has stored since it was started."""
         try:
             async with session.get(self._metrics) as answer:
-                told = re.search(r'callmeter_sink_rows_total\{table="rated_calls"\} ([\d.e+]+)', await answer.text())
+                told = ROWS.findall(await answer.text())
         except aiohttp.ClientConnectionError:
             # It is not up yet.
-            return 0
-        return int(float(told[1])) if told else 0
+            return {}
+        return {int(partition): int(float(rows)) for partition, rows in told}

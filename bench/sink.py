@@ -24,6 +24,7 @@ from sinks.clickhouse import Store, Target
 from sinks.exactly_once import Appender
 from sinks.migrate import migrate
 from sinks.tables import TABLES
+from streams.process import collect_seldom
 
 TITLE = "rated calls into the embedded ClickHouse engine, one partition"
 
@@ -47,6 +48,8 @@ async def measure(lab: Lab, sizes: Sizes) -> AsyncIterator[Run]:
     with step(f"{sizes.rows:,} calls are rated"):
         records = rated_calls(sizes)
     expected = None
+    # As the sink does.
+    collect_seldom()
     for number in range(sizes.rounds + 1):
         for record in records:
             record.offset += len(records) if number else 0

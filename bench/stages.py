@@ -30,7 +30,7 @@ from rating.seen import call_hash
 from streams.fenced import BATCH_BYTES, NO_HEADERS
 from streams.generations import ABOUT, DAY_S, Generations
 from streams.ledger import RUN_RECORDS
-from streams.meter import GC_THRESHOLDS
+from streams.process import GC_THRESHOLDS
 from streams.records import Record
 from streams.seen_calls import KEEP_DAYS, WRITE_ENTRIES
 

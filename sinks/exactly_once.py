@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import uuid
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sinks.clickhouse import ClickHouseRefused, Store
@@ -24,6 +24,7 @@ from sinks.columns import Columns
 # One insert is one part up to here, as the engine was measured.
 MOST_ROWS = 500_000
 STAGING = "staging_"
+UNKNOWN_TABLE = 60
 # A part that was lost leaves its token behind: so many others are tried.
 TOKENS = 4
 # How often rows must be missing in a row before somebody hides them.
@@ -49,8 +50,10 @@ class Appender:
         self._table = table
         self._scope = dict(scope or {})
         self._staging = f"{STAGING}{table}_{uuid.uuid4().hex}"
+        # Of the staging table's columns, once it was made.
         self._types: dict[str, str] = {}
         self._loads = 0
+        self._staged = False
 
     def position(self, partition: int) -> int | None:
         """Offset of the last row of a partition; None if it has none.
@@ -101,23 +104,26 @@ class Appender:
     def close(self) -> None:
         """Drop the staging table and disconnect."""
         try:
-            if self._loads:
+            if self._types:
                 self._store.command(f"DROP TABLE IF EXISTS {self._staging}")
         finally:
             self._store.close()
 
     def _swap(self, partition: int, rows: Columns, expected: int | None, tries: int) -> None:
         """Insert the rows if the position is the expected one and nobody else does so at this moment."""
-        types = self._types or self._read_types()
-        self._loads += 1
+        if not self._types:
+            self._make_staging()
+        try:
+            self._stage(rows)
+        except ClickHouseRefused as error:
+            if error.code != UNKNOWN_TABLE:
+                raise
+            # A later sink took it for one of the dead.
+            self._make_staging()
+            self._stage(rows)
         count = len(rows["kafka_offset"])
-        staged = ", ".join(f"`{name}` {kind}" for name, kind in types.items())
-        self._store.command(f"CREATE TABLE IF NOT EXISTS {self._staging} (load_id UInt64, {staged}) ENGINE = Memory")
-        self._store.command(f"TRUNCATE TABLE {self._staging}")
-        # Told apart by load: an insert that timed out here may still arrive there.
-        self._store.insert(self._staging, {"load_id": [self._loads] * count, **rows}, {"load_id": "UInt64", **types})
         # Sorted by all columns, as the engine demands for a token; the offset first, for it decides at once.
-        names = ", ".join(f"`{name}`" for name in sorted(types, key=lambda name: name != "kafka_offset"))
+        names = ", ".join(f"`{name}`" for name in sorted(self._types, key=lambda name: name != "kafka_offset"))
         token = ":".join([*self._scope.values(), str(partition), str(expected), *([str(tries)] if tries else [])])
         self._store.command(
             f"INSERT INTO {self._table} ({names}) SETTINGS async_insert = 0, insert_deduplicate = 1,"
@@ -130,6 +136,28 @@ class Appender:
             {"expected": expected, **self._whose(partition)},
         )
         self._store.command(f"TRUNCATE TABLE {self._staging}")
+        self._staged = False
+
+    def _stage(self, rows: Columns) -> None:
+        """Fill the staging table, which has nothing else in it but what late inserts bring."""
+        if self._staged:
+            self._store.command(f"TRUNCATE TABLE {self._staging}")
+        self._staged = True
+        # Told apart by load: an insert that timed out here may still arrive there.
+        self._loads += 1
+        told = {name: values for name, values in rows.items() if not _only_default(values, self._types[name])}
+        loads = {"load_id": [self._loads] * len(rows["kafka_offset"])}
+        self._store.insert(self._staging, {**loads, **told}, {"load_id": "UInt64", **self._types})
+
+    def _make_staging(self) -> None:
+        listed = self._store.rows(
+            "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
+            " AND default_kind NOT IN ('MATERIALIZED', 'ALIAS') ORDER BY position",
+            {"table": self._table},
+        )
+        self._types = {row["name"]: row["type"] for row in listed}
+        staged = ", ".join(f"`{name}` {kind}" for name, kind in self._types.items())
+        self._store.command(f"CREATE TABLE IF NOT EXISTS {self._staging} (load_id UInt64, {staged}) ENGINE = Memory")
 
     def _read_position(self, partition: int) -> int | None:
         position: int | None = self._store.value(f"SELECT {self._largest_offset}", self._whose(partition))
@@ -159,14 +187,10 @@ class Appender:
     def _whose(self, partition: int) -> dict[str, Any]:
         return {"partition": partition, **self._scope}
 
-    def _read_types(self) -> dict[str, str]:
-        listed = self._store.rows(
-            "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
-            " AND default_kind NOT IN ('MATERIALIZED', 'ALIAS') ORDER BY position",
-            {"table": self._table},
-        )
-        self._types = {row["name"]: row["type"] for row in listed}
-        return self._types
+
+def _only_default(values: Sequence[Any], kind: str) -> bool:
+    """Whether a column has nothing in it but what it has if it is not written."""
+    return values.count(None) == len(values) if kind.startswith("Nullable") else not any(values)
 
 
 class PositionMoved(ClickHouseRefused):

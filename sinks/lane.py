@@ -50,7 +50,7 @@ class Lane:
             return position
 
         position = await self._call(append, give_up)
-        SINK_ROWS.labels(self._table).inc(len(columns["kafka_offset"]))
+        SINK_ROWS.labels(self._table, str(partition)).inc(len(columns["kafka_offset"]))
         return position
 
     def close(self) -> None:

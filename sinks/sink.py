@@ -23,9 +23,9 @@ from sinks.migrate import check_schema
 from sinks.patience import Interrupted, Patience
 from sinks.tables import REJECTS, TABLES, Reject, Table, reject_columns
 from streams.observe import SINK_LAG_RECORDS
-from streams.process import fail
+from streams.process import collect_seldom
 from streams.settings import Settings
-from streams.transport import PartitionWorker, RoleApp, Run, Workers, make_app, runs
+from streams.transport import PartitionWorker, RoleApp, Workers, make_app, runs
 
 log = structlog.get_logger("callmeter")
 
@@ -46,6 +46,7 @@ class SinkPartition(PartitionWorker):
         self._sink = sink
         self._lane = sink.lanes[table.name]
         self._reject_lane = sink.reject_lanes[table.topic]
+        self.rest_s = sink.rest_s
         self._stored: int | None = None
         # Not known until the first append, which finds out.
         self._rejected: int | None = None
@@ -115,11 +116,10 @@ class SinkPartition(PartitionWorker):
 class Sink(Workers):
     """The partitions that are ours to store, and what they share.
 
-    Runs are collected until there are enough records or some time is over, whichever comes first.
-
     Attributes:
         lanes: by table.
         reject_lanes: by topic: the way into ``sink_rejects``.
+        rest_s: seconds from one insert of a partition to its next, in which its records are collected.
         starts: by partition, where its log starts, as of the latest assignment.
         accept_lost: go on where records were deleted before they were stored.
         closing: the process stops.
@@ -133,16 +133,13 @@ class Sink(Workers):
         self.reject_lanes = {
             table.topic: Lane(target, self.patience, REJECTS, {"kafka_topic": table.topic}) for table in TABLES
         }
+        self.rest_s = settings.sink_interval_s
         self.starts: dict[TP, int] = {}
         self.accept_lost = accept_lost
         self.closing = False
         self._settings = settings
         self._target = target
         self._tables = {settings.topic(table.topic): table for table in TABLES}
-        self._collected: dict[TP, list[Run]] = defaultdict(list)
-        self._weight = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._releasing: asyncio.Task[None] | None = None
         self._behind: asyncio.Task[None] | None = None
 
     @property
@@ -152,22 +149,11 @@ class Sink(Workers):
             return f"ClickHouse: {self.patience.reason}"
         return None if self.ready else "partitions to be assigned and their positions to be read back"
 
-    async def put(self, run: Run) -> None:
-        """Collect a run; a stale one is dropped."""
-        if run.epoch != self.flight.epoch:
-            return
-        self._collected[run.tp].append(run)
-        self._weight += run.weight
-        if self._weight >= self._settings.sink_rows or not self._settings.sink_interval_s:
-            await self._release()
-        elif self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._settings.sink_interval_s, self._release_soon)
-
     async def assigned(self, partitions: Set[TP]) -> Mapping[TP, int]:
         """Read back where each partition goes on."""
         self.starts = await log_starts(self._settings, partitions)
         positions = await super().assigned(partitions)
+        collect_seldom()
         if self._behind is None and not self.closing:
             self._behind = asyncio.create_task(self._look_behind())
         return positions
@@ -175,8 +161,6 @@ class Sink(Workers):
     async def close(self) -> None:
         """Finish what is in hand, drop the staging tables, disconnect."""
         self.closing = True
-        if self._timer is not None:
-            self._timer.cancel()
         if self._behind is not None:
             self._behind.cancel()
         await super().close()
@@ -194,25 +178,6 @@ class Sink(Workers):
 
     def _partition(self, tp: TP) -> SinkPartition:
         return SinkPartition(tp, self._tables[tp.topic], self)
-
-    async def _release(self) -> None:
-        """Hand over what was collected: each partition's runs become one chunk."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._weight = None, 0
-        collected, self._collected = self._collected, defaultdict(list)
-        for listed in collected.values():
-            for run in listed:
-                await super().put(run)
-
-    def _release_soon(self) -> None:
-        async def release() -> None:
-            try:
-                await self._release()
-            except Exception as error:
-                fail(error)
-
-        self._releasing = asyncio.create_task(release())
 
     async def _look_behind(self) -> None:
         """Now and then note where there are only transaction markers behind the last row; see `sinks.log_start`."""

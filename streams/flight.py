@@ -77,6 +77,11 @@ class Flight:
         if self._weight < self.budget:
             self._room.set()
 
+    @property
+    def full(self) -> bool:
+        """Nothing more is fetched until something is done."""
+        return not self._room.is_set()
+
     async def room(self) -> None:
         """Wait until more may be fetched."""
         await self._room.wait()

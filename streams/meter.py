@@ -5,7 +5,6 @@ Run it with ``callmeter meter``, or with Faust's own command: ``faust -A streams
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping, Set
 from typing import Any
 
@@ -14,12 +13,10 @@ from faust.types import TP
 from streams.administration import check_topics
 from streams.cards import CardShelf
 from streams.ledger import NEEDS, LedgerPartition
+from streams.process import collect_seldom
 from streams.settings import Settings, load_settings
 from streams.topics import ACCOUNT_EVENTS
 from streams.transport import RoleApp, Workers, make_app, runs
-
-# Accounts live as long as the process: looking through them again and again for garbage would cost a tenth of the rate.
-GC_THRESHOLDS = (100_000, 50, 100)
 
 
 class Ledgers(Workers):
@@ -37,9 +34,7 @@ class Ledgers(Workers):
         self._partitions = await check_topics(self._settings, NEEDS)
         self._shelf = self._shelf or CardShelf(self._settings, self._partitions)
         positions = await super().assigned(partitions)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        collect_seldom()
         return positions
 
     def _ledger(self, tp: TP) -> LedgerPartition:

@@ -29,7 +29,7 @@ TRANSACTION_SECONDS = Histogram("callmeter_transaction_seconds", "From the first
 LAG_RECORDS = Gauge("callmeter_lag_records", "Records of the log not yet rated", ["partition"])
 ACCOUNTS = Gauge("callmeter_accounts", "Accounts with a state", ["partition"])
 PARTITION_CLOCK = Gauge("callmeter_partition_clock_seconds", "Latest tick, in unix seconds", ["partition"])
-SINK_ROWS = Counter("callmeter_sink_rows", "Rows written to ClickHouse", ["table"])
+SINK_ROWS = Counter("callmeter_sink_rows", "Rows written to ClickHouse", ["table", "partition"])
 SINK_INSERT_SECONDS = Histogram("callmeter_sink_insert_seconds", "One insert into ClickHouse", buckets=SECONDS)
 SINK_WAITING = Gauge("callmeter_sink_waiting", "1 while the sink waits for ClickHouse")
 SINK_LAG_RECORDS = Gauge("callmeter_sink_lag_records", "Records not yet in ClickHouse", ["topic", "partition"])

@@ -1,4 +1,4 @@
-"""One task a partition: what queued up while the last batch was committed becomes the next batch.
+"""One task a partition: what queued up since the last batch was begun becomes the next batch.
 
 A role (meter, sink, billing job) says what a batch is by a subclass of `PartitionWorker`; `Workers` opens and closes
 them as partitions come and go.
@@ -10,6 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import suppress
 from typing import NamedTuple, final
 
 from aiokafka.structs import ConsumerRecord
@@ -48,9 +49,12 @@ class PartitionWorker(ABC):
         landmark: of the record before `position`, as restored; None where there is none.
         stopping: set when the partition is taken away or the process stops: a long `handle` should return at the next
             point where its position is stored.
+        rest_s: seconds after a batch in which records are only collected, so that batches are few and large. It ends
+            sooner where there are enough for a batch, or where the flight is full and nothing more is fetched.
     """
 
     settle_s = SETTLE_S
+    rest_s = 0.0
     knows_log = False
     landmark: bytes | None = None
 
@@ -61,9 +65,12 @@ class PartitionWorker(ABC):
         self.progress: Progress | None = None
         self.stopping = False
         self._queue: deque[Run] = deque()
+        self._weight = 0
         self._queued = asyncio.Event()
+        self._enough = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._next = 0
+        self._batch_records = 0
 
     @property
     @abstractmethod
@@ -96,8 +103,10 @@ class PartitionWorker(ABC):
         """Begin to handle runs, from `position` on."""
         self.stopping = False
         self._next = self.position
+        self._batch_records = batch_records
+        self._enough.clear()
         flight.done[self.tp] = self._next
-        self._task = asyncio.create_task(self._work(flight, batch_records), name=f"{self.tp.topic}-{self.tp.partition}")
+        self._task = asyncio.create_task(self._work(flight), name=f"{self.tp.topic}-{self.tp.partition}")
 
     @final
     def put(self, run: Run) -> None:
@@ -110,7 +119,16 @@ class PartitionWorker(ABC):
             raise LostRun(f"{self.tp.topic}-{self.tp.partition}: got records after {run.follows}, not {self._next}")
         self._next = run.records[-1].offset + 1
         self._queue.append(run)
+        self._weight += run.weight
         self._queued.set()
+        if self._weight >= self._batch_records:
+            self._enough.set()
+
+    @final
+    def hurry(self) -> None:
+        """Rest no longer, if anything is queued."""
+        if self._queue:
+            self._enough.set()
 
     @final
     async def settle(self) -> None:
@@ -121,23 +139,34 @@ class PartitionWorker(ABC):
         """
         self.stopping = True
         self._queue.clear()
+        self._weight = 0
         self._queued.set()
+        self._enough.set()
         task, self._task = self._task, None
         if task is not None:
             await asyncio.wait_for(task, self.settle_s)
 
-    async def _work(self, flight: Flight, batch_records: int) -> None:
-        queue, queued = self._queue, self._queued
+    async def _work(self, flight: Flight) -> None:
+        queue, queued, batch_records = self._queue, self._queued, self._batch_records
+        clock = asyncio.get_running_loop().time
+        rested = 0.0
         try:
             while not self.stopping:
                 if not self.unfinished:
                     await queued.wait()
+                if clock() < rested:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout_at(rested):
+                            await self._enough.wait()
                 records: list[ConsumerRecord] = []
                 weight = 0
                 while queue and weight < batch_records:
                     run = queue.popleft()
                     records.extend(run.records)
                     weight += run.weight
+                self._weight -= weight
+                if self._weight < batch_records:
+                    self._enough.clear()
                 if not queue:
                     queued.clear()
                 if records or self.unfinished:
@@ -145,6 +174,7 @@ class PartitionWorker(ABC):
                     await self.handle(records)
                     if epoch == flight.epoch:
                         flight.land(self.tp, weight, self.position)
+                    rested = clock() + self.rest_s
         except Exception as error:
             fail(error)
 
@@ -195,8 +225,12 @@ class Workers:
 
     async def put(self, run: Run) -> None:
         """Give a run to its partition's worker; a stale one is dropped."""
-        if run.epoch == self.flight.epoch:
-            self._workers[run.tp].put(run)
+        if run.epoch != self.flight.epoch:
+            return
+        self._workers[run.tp].put(run)
+        if self.flight.full:
+            for worker in self._workers.values():
+                worker.hurry()
 
     async def lost(self, partitions: Set[TP]) -> None:
         """These may go elsewhere: finish what is in hand. They stay open until `assigned` says who has them."""

@@ -22,7 +22,7 @@ from tests.broker import command, process, produce, read_values, wait_until
 
 CALLS = 4_000
 SETTLED = b"payment_request.settled"
-STORED = re.compile(r'^callmeter_sink_rows_total\{table="rated_calls"\} (\S+)$', re.M)
+STORED = re.compile(r'^callmeter_sink_rows_total\{partition="\d+",table="rated_calls"\} (\S+)$', re.M)
 
 
 def month(platform):
@@ -39,8 +39,7 @@ def stored_by(sink):
     if not url:
         return 0
     with urllib.request.urlopen(url[1] + "/metrics", timeout=30) as answer:
-        found = STORED.search(answer.read().decode())
-    return int(float(found[1])) if found else 0
+        return int(sum(map(float, STORED.findall(answer.read().decode()))))
 
 
 def stored_before(settings):

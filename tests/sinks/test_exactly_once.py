@@ -204,6 +204,42 @@ def test_a_staging_table_that_lost_rows_is_filled_again(appender: Appender, stor
     assert offsets(store) == list(range(3))
 
 
+def test_a_staging_table_that_somebody_dropped_is_made_again(appender: Appender, store: Store) -> None:
+    position = appender.append(0, columns(range(3)), None)
+    store.command(f"DROP TABLE {appender._staging}")
+    assert appender.append(0, columns(range(5)), position) == 4
+    assert offsets(store) == list(range(5))
+
+
+def test_what_a_failed_insert_left_in_the_staging_table_does_not_pile_up(appender: Appender, store: Store) -> None:
+    def fail(sql: str) -> str:
+        if sql.startswith("INSERT"):
+            raise ClickHouseAway("no disk space")
+        return sql
+
+    for _ in range(3):
+        with tampered(appender, fail), pytest.raises(ClickHouseAway):
+            appender.append(0, columns(range(5)), None)
+        assert store.value(f"SELECT count() FROM {appender._staging}") == 5
+    assert appender.append(0, columns(range(5)), None) == 4
+    assert store.value(f"SELECT count() FROM {appender._staging}") == 0
+    assert offsets(store) == list(range(5))
+
+
+def test_columns_that_are_not_sent_are_stored_as_if_they_were(appender: Appender, store: Store) -> None:
+    """A column that has only what is stored without it is left out; one that has anything else is not."""
+    chunk = columns(range(3))
+    # Zero in a column that may be null is no null.
+    chunk.update(level=[0] * 3, call_id=[""] * 3, forecast_micros=[0] * 3, hour=[None] * 3, runs_out_at=[None, 1, None])
+    appender.append(0, chunk, None)
+    stored = store.rows(
+        "SELECT level, call_id, forecast_micros, hour, toUnixTimestamp64Micro(runs_out_at) AS runs_out_at FROM alerts"
+        " ORDER BY kafka_offset"
+    )
+    nothing = {"level": 0, "call_id": "", "forecast_micros": 0, "hour": None}
+    assert stored == [{**nothing, "runs_out_at": at} for at in (None, 1, None)]
+
+
 def test_rejects_have_a_position_for_each_topic(make_appender: Callable[..., Appender], store: Store) -> None:
     for topic in ("alerts", "rated-calls"):
         rejects = reject_columns(topic, [Reject(record(topic, 7, b"\x00\xff"), "no JSON")])

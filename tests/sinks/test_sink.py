@@ -165,7 +165,7 @@ async def test_it_works_on_the_embedded_engine_as_well(make_settings: MakeSettin
         await wait_until(
             lambda: (
                 "serving metrics" in sink.output
-                and metric(sink, 'callmeter_sink_rows_total{table="rated_calls"}') == rows
+                and metric(sink, 'callmeter_sink_rows_total{partition="0",table="rated_calls"}') == rows
             )
         )
         assert sink.stop() == 0
