@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     clickhouse_ssl_keyfile: Path | None = None
     clickhouse_ssl_verify: bool = Field(True, description="False: take any server for ours")
     sink_rows: int = Field(100_000, ge=1, le=500_000, description="Most rows in one insert, of 2 KiB each")
-    sink_interval_s: float = Field(1.0, ge=0, description="Longest wait before an insert")
+    sink_interval_s: float = Field(1.0, ge=0, description="From an insert of a partition to its next")
 
     units: Annotated[dict[str, int], NoDecode, BeforeValidator(parse_units)] = Field(
         {}, description="Units of money beyond ISO 4217 and their decimal places, such as USDT:6,POINTS:0"
