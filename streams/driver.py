@@ -250,6 +250,9 @@ class Consumer(base.Consumer):
                 self._reading.clear()
                 self._last.clear()
                 positions: Mapping[TP, int] = await self.app.workers.assigned(assigned)
+                if self.app.should_stop:
+                    # Nothing is read any more, and the thread that would read may have ended.
+                    return {}
                 for tp, (start, end) in (await self._thread.bounds(positions) if positions else {}).items():
                     if not start <= positions[tp] <= end:
                         raise PositionOutOfLog(
@@ -266,7 +269,7 @@ class Consumer(base.Consumer):
                 await self._thread.go_on(positions)
                 return positions
         except Exception as error:
-            if self.app.given_up:
+            if self.app.given_up or self.app.should_stop:
                 return {}
             fail(error)
 
