@@ -117,7 +117,7 @@ def test_scale(bench, broker):
 def test_ticks_and_questions(bench):
     _, results = bench("ticks", "clickhouse", "--few", "10", "--many", "100", "--rounds", "2", "--calls", "20000")
     assert all(run["us/tick"] > 0 for run in results["ticks"]["runs"])
-    assert len(results["clickhouse"]["runs"]) == 4
+    assert len(results["clickhouse"]["runs"]) == 8
 
 
 def test_the_faust_peer_prices_like_the_fold():
