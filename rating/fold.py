@@ -207,8 +207,13 @@ class Fold:
 
     @property
     def clock(self) -> datetime | None:
-        """Latest tick of the partition, None before the first."""
+        """Latest tick of the partition, which may still be at work; None before the first."""
         return self.books.clock
+
+    @property
+    def done_clock(self) -> datetime | None:
+        """Latest tick that is done altogether, None before the first."""
+        return self.books.clock if self.books.tick is None else self.books.tick.before
 
     @property
     def tick_at_work(self) -> bool:

@@ -274,8 +274,8 @@ class LedgerPartition(FencedPartition):
 
     def _show(self) -> None:
         self._accounts.set(self._fold.accounts_count)
-        if self._fold.clock is not None:
-            self._clock.set(self._fold.clock.timestamp())
+        if self._fold.done_clock is not None:
+            self._clock.set(self._fold.done_clock.timestamp())
 
 
 def write_letter(

@@ -28,7 +28,7 @@ BATCH_RECORDS = Histogram("callmeter_batch_records", "Records of one transaction
 TRANSACTION_SECONDS = Histogram("callmeter_transaction_seconds", "From the first write to the commit", buckets=SECONDS)
 LAG_RECORDS = Gauge("callmeter_lag_records", "Records of the log not yet rated", ["partition"])
 ACCOUNTS = Gauge("callmeter_accounts", "Accounts with a state", ["partition"])
-PARTITION_CLOCK = Gauge("callmeter_partition_clock_seconds", "Latest tick, in unix seconds", ["partition"])
+PARTITION_CLOCK = Gauge("callmeter_partition_clock_seconds", "Latest tick that is done, in unix seconds", ["partition"])
 SINK_ROWS = Counter("callmeter_sink_rows", "Rows written to ClickHouse", ["table", "partition"])
 SINK_INSERT_SECONDS = Histogram("callmeter_sink_insert_seconds", "One insert into ClickHouse", buckets=SECONDS)
 SINK_WAITING = Gauge("callmeter_sink_waiting", "1 while the sink waits for ClickHouse")

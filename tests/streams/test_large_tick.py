@@ -15,12 +15,14 @@ from jobs.positions import LedgerPositions
 from jobs.reading import TopicReader
 from rating.simulate import simulate
 from streams.ledger import LedgerPartition
+from streams.observe import PARTITION_CLOCK
 from streams.topics import ACCOUNT_EVENTS, BILLING_EVENTS, LEDGER, RATED_CALLS
 from tests.broker import read_topic, read_values
 from tests.rating.builders import call, encode, tick
 from tests.streams.meters import subscribed
 
 ACCOUNTS = 4_500
+DECEMBER = datetime(2026, 12, 1, tzinfo=UTC)
 
 
 def as_records(tp: TP, values: list[bytes]) -> list[ConsumerRecord]:
@@ -47,6 +49,7 @@ async def test_a_killed_large_tick_goes_on_where_it_was_and_calls_do_not_wait_fo
     assert [value["account_id"] for value in await read_values(settings, RATED_CALLS)] == ["acct_999"]
     # Whoever waits for the tick is not told that it is done.
     assert await standing(settings) == (ACCOUNTS, None)
+    assert shown_clock() < DECEMBER.timestamp()
     # Not closed: nothing may depend on an orderly end. Only the folder's lock would be freed by a real one.
     await killed._seen.close()
 
@@ -55,10 +58,11 @@ async def test_a_killed_large_tick_goes_on_where_it_was_and_calls_do_not_wait_fo
     assert second.position == len(records)
     while second.unfinished:
         await second.handle([])
+    assert shown_clock() == DECEMBER.timestamp()
     await second.close()
     await killed.producer.stop()
 
-    assert await standing(settings) == (len(records), datetime(2026, 12, 1, tzinfo=UTC))
+    assert await standing(settings) == (len(records), DECEMBER)
     expected = by_account(output["value"] for output in simulate(values) if output["topic"] == "billing-events")
     assert by_account(await read_values(settings, BILLING_EVENTS)) == expected
 
@@ -80,6 +84,10 @@ async def test_a_large_tick_writes_at_most_a_slice_or_two_per_transaction(make_s
             touched = 0
     # The subscriptions go with the tick's first slice and the batch's; those accounts are among them.
     assert slices == [ACCOUNTS] + [500] * 7
+
+
+def shown_clock():
+    return PARTITION_CLOCK.labels("0")._value.get()
 
 
 def by_account(values):
