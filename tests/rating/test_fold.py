@@ -78,6 +78,29 @@ def test_what_comes_after_a_large_tick_need_not_wait_for_it(seed):
         assert fold_all(lines, 1, restart_every, 1, go_on) == fold_all(lines)
 
 
+def test_a_large_tick_is_told_to_agencies_when_it_is_done():
+    """Nothing of an agency may close before every account has delivered; not after a restart in between either."""
+    ledger, told = {}, []
+    fold = Fold(0, 1, SeenInMemory(), slice_accounts=1)
+    for offset, line in enumerate(encode(subscription(account=f"acct_{n}") for n in range(3))):
+        assert fold.fold(line, offset)
+    done = fold.fold(encode([tick("2026-12-01T00:00:00Z")])[0], 3)
+    while True:
+        told.append([b'"agency.tick"' in value for _, value in fold.drain_agencies()])
+        ledger.update(fold.drain_ledger())
+        if done:
+            break
+        fold = Fold(0, 1, SeenInMemory(), slice_accounts=1)
+        for key, value in ledger.items():
+            fold.restore(key, value)
+        fold.restored()
+        fold.work()
+        done = not fold.tick_at_work
+    assert len(told) == 3
+    assert [sum(ticks) for ticks in told] == [0, 0, 1]
+    assert told[-1][-1]
+
+
 def test_a_tick_in_slices_with_restarts_gives_the_same_as_in_one_piece():
     lines = encode(a_log(3))
     assert fold_all(lines, slice_accounts=2, restart_every=10_000) == fold_all(lines)
